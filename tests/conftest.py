@@ -1,0 +1,40 @@
+"""Fixtures shared by the tests."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+from playwright.sync_api import Browser, Page, sync_playwright
+
+# The time of an example includes compilation, so it says nothing; a failure must be repeatable.
+settings.register_profile('seqlayers', deadline=None, derandomize=True)
+settings.load_profile('seqlayers')
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
+
+
+@pytest.fixture(scope='session')
+def browser() -> Iterator[Browser]:
+    """A headless Chromium. Without one the test is skipped, but in CI it fails."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        message = f'no browser: install one of {", ".join(BROWSERS)}'
+        pytest.fail(message) if os.environ.get('CI') else pytest.skip(message)
+    with sync_playwright() as playwright:
+        # The sandbox needs user namespaces, which root in a container lacks; the tests open only local pages.
+        yield playwright.chromium.launch(executable_path=executable, args=['--no-sandbox'])
+
+
+def is_elsewhere(url: str) -> bool:
+    return not url.startswith(('http://127.0.0.1', 'file:', 'data:'))
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page that can reach this machine only: a request to any other host is aborted."""
+    context = browser.new_context()
+    context.route(is_elsewhere, lambda route: route.abort())
+    yield context.new_page()
+    context.close()
