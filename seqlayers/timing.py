@@ -219,7 +219,7 @@ class ParallelTiming(Timing):
         if len({b.output_ratio for b in branches}) != 1:
             ratios = ', '.join(str(b.output_ratio) for b in branches)
             raise ValueError(f'Branches must be one or more and have one output ratio, not [{ratios}].')
-        self.branches = tuple(b if b.align == 1 else SerialTiming([b]) for b in branches)
+        self.branches = tuple(b if isinstance(b, SerialTiming) else SerialTiming([b]) for b in branches)
         super().__init__(
             output_ratio=branches[0].output_ratio,
             block_size=math.lcm(*(b.block_size for b in branches)),
@@ -337,7 +337,7 @@ class BidirectionalTiming(Timing):
             raise ValueError(f'Both directions must have one output ratio, not {ratios}.')
         super().__init__(
             output_ratio=forward.output_ratio,
-            blocked='The backward direction starts at the end of a sequence, which a stream has not reached.',
+            blocked='the backward direction starts at the end of a sequence, which a stream has not reached',
         )
         self.forward = forward
         self.backward = backward

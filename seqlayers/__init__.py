@@ -1,0 +1,38 @@
+"""Streamable sequence layers for JAX and Flax NNX: every layer runs whole or in steps, with identical results."""
+
+from seqlayers import interop, signal, testing
+from seqlayers.attention.projections import CombinedQueryKeyValueProjection, QueryAndKeyValueProjection, QueryAndSharedKeyValueProjection, SeparateQueryKeyValueProjection
+from seqlayers.attention.self_attention import DotProductSelfAttention, SelfAttentionEmits
+from seqlayers.combinators.bidirectional import Bidirectional
+from seqlayers.combinators.blockwise import Blockwise
+from seqlayers.combinators.checkpoint_gradient import CheckpointGradient
+from seqlayers.combinators.combine import CombinationMode
+from seqlayers.combinators.parallel import Parallel
+from seqlayers.combinators.parallel_channels import ParallelChannels
+from seqlayers.combinators.repeat import Repeat
+from seqlayers.combinators.residual import Residual
+from seqlayers.combinators.serial import Serial
+from seqlayers.config import from_config, to_config
+from seqlayers.context import LayerError
+from seqlayers.layer import Composite, SequenceLayer, Stateless
+from seqlayers.layers.activation import Abs, Cast, Elu, Exp, GatedLinearUnit, GatedTanhUnit, GatedUnit, Gelu, LeakyRelu, Log, Power, PRelu, Relu, Sigmoid, Snake, Softmax, Softplus, Swish, Tanh
+from seqlayers.layers.convolution import Conv1D, Conv2D, Conv3D, DepthwiseConv1D
+from seqlayers.layers.delay import Delay, Lookahead
+from seqlayers.layers.dense import Dense, DenseShaped
+from seqlayers.layers.dropout import Dropout
+from seqlayers.layers.elementwise import Add, Affine, Maximum, Minimum, Mod, Scale
+from seqlayers.layers.embedding import Embedding
+from seqlayers.layers.fft import FFT, IFFT, IRFFT, RFFT, Window
+from seqlayers.layers.frame import Frame, OverlapAdd
+from seqlayers.layers.mel import LinearToMelSpectrogram
+from seqlayers.layers.normalization import LayerNormalization, RMSNormalization
+from seqlayers.layers.pooling import AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D, MinPooling1D, MinPooling2D, MinPooling3D
+from seqlayers.layers.recurrent import GRU, LSTM
+from seqlayers.layers.resample import Downsample1D, Upsample1D, Upsample2D
+from seqlayers.layers.stft import STFT, InverseSTFT
+from seqlayers.layers.structural import Emit, Identity, Lambda
+from seqlayers.layers.transposed_convolution import Conv1DTranspose, Conv2DTranspose
+from seqlayers.layers.weight_normalization import L2WeightNormalization, SpectralWeightNormalization, WeightNormalization
+from seqlayers.sequence import ChannelSpec, MaskedSequence, Sequence, sequence_mask
+from seqlayers.streaming.step_by_step import step_by_step
+from seqlayers.timing import Timing

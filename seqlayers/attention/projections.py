@@ -1,0 +1,157 @@
+"""Where queries, keys and values come from: linear maps of the input's channels to heads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from seqlayers.declaration import Declared
+from seqlayers.dtypes import promote
+from seqlayers.initializers import lecun_normal, zeros
+from seqlayers.parameters import param
+from seqlayers.sequence import Sequence
+
+
+class Projection(nnx.Module):
+    """The weights of a linear map of the channels to `shape`: heads and units, perhaps behind an axis that stacks several maps."""
+
+    def __init__(self, kernel: nnx.Param, bias: nnx.Param | None):
+        self.kernel, self.bias = kernel, bias
+
+    def __call__(self, layer: Any, x: Sequence) -> Sequence:
+        """`(batch, time, channels) -> (batch, time, *shape)`."""
+        bias = None if self.bias is None else self.bias[...]
+        values, kernel, bias = promote(x.values, self.kernel[...], bias, dtype=layer.compute_dtype)
+        y = jnp.einsum('btc,c...->bt...', values, kernel, precision=layer.precision)
+        return type(x)(y, x.mask) if bias is None else Sequence(y + bias, x.mask)
+
+
+class InputProjection(Declared):
+    """Base of the projections. A declaration only: the weights stand on the attention layer, under their published names."""
+
+    is_built = False
+
+    def setup(self, layer: Any, rngs: nnx.Rngs, inputs: int) -> None:
+        """Makes the weights on `layer` for an input of `inputs` channels."""
+        raise NotImplementedError
+
+    def queries(self, layer: Any, x: Sequence) -> Sequence:
+        """`(batch, time, num_heads, units)`."""
+        return layer.query_projection(layer, x)
+
+    def keys_values(self, layer: Any, x: Sequence) -> list[Sequence]:
+        """Keys and values, each `(batch, time, num_kv_heads, units)`."""
+        raise NotImplementedError
+
+    def queries_keys_values(self, layer: Any, x: Sequence) -> list[Sequence]:
+        """All three from one input."""
+        return [self.queries(layer, x), *self.keys_values(layer, x)]
+
+    def _weights(self, layer: Any, rngs: nnx.Rngs, inputs: int, shape: tuple[int, ...], kernel: str, bias: str) -> Projection:
+        """Weights by the fields `<kernel>_init`, `<kernel>_sharding`, `<bias>_init` and `<bias>_sharding`.
+
+        The fan-in is the number of input channels, however many maps are stacked. (The published library counts the stacked axis of
+        `key_value_projection` as well, and starts with keys and values that are too small.)
+        """
+
+        def make(field: str, shape: tuple[int, ...], fan_in: int | None = None) -> nnx.Param:
+            init, sharding = getattr(self, f'{field}_init'), getattr(self, f'{field}_sharding')
+            return param(init, rngs, shape, layer.param_dtype, fan_in=fan_in, sharding=sharding)
+
+        return Projection(make(kernel, (inputs, *shape), inputs), make(bias, shape) if layer.use_bias else None)
+
+
+class CombinedQueryKeyValueProjection(InputProjection):
+    """One matrix product for queries, keys and values. Needs as many heads for keys as for queries.
+
+    Parameters, on the attention layer: `query_key_value_projection/kernel [in, 3, heads, units]`, `/bias [3, heads, units]`. With
+    `share_kv_projection` keys and values are the same, and the 3 is a 2.
+    """
+
+    qkv_kernel_init: Callable = lecun_normal
+    qkv_kernel_sharding: Any = None
+    bias_init: Callable = zeros
+    bias_sharding: Any = None
+    share_kv_projection: bool = False
+
+    def setup(self, layer, rngs, inputs):
+        shape = (2 if self.share_kv_projection else 3, layer.num_heads, layer.units_per_head)
+        layer.query_key_value_projection = self._weights(layer, rngs, inputs, shape, 'qkv_kernel', 'bias')
+
+    def queries_keys_values(self, layer, x):
+        queries, keys, *values = _unstack(layer.query_key_value_projection(layer, x))
+        return [queries, keys, values[0] if values else keys]
+
+
+class SeparateQueryKeyValueProjection(InputProjection):
+    """A matrix product each for queries, keys and values.
+
+    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]`, `key_projection/kernel` and
+    `value_projection/kernel [in, kv_heads, units]`, each with a `/bias` of the same shape without `in`.
+    """
+
+    q_kernel_init: Callable = lecun_normal
+    k_kernel_init: Callable = lecun_normal
+    v_kernel_init: Callable = lecun_normal
+    q_kernel_sharding: Any = None
+    k_kernel_sharding: Any = None
+    v_kernel_sharding: Any = None
+    bias_init: Callable = zeros
+    bias_sharding: Any = None
+
+    def setup(self, layer, rngs, inputs):
+        shape = (layer.kv_heads, layer.units_per_head)
+        queries = (layer.num_heads, layer.units_per_head)
+        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'bias')
+        layer.key_projection = self._weights(layer, rngs, inputs, shape, 'k_kernel', 'bias')
+        layer.value_projection = self._weights(layer, rngs, inputs, shape, 'v_kernel', 'bias')
+
+    def keys_values(self, layer, x):
+        return [layer.key_projection(layer, x), layer.value_projection(layer, x)]
+
+
+class QueryAndKeyValueProjection(InputProjection):
+    """A matrix product for queries, and one for keys and values.
+
+    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and `key_value_projection/kernel [in, 2, kv_heads,
+    units]`, each with a `/bias` of the same shape without `in`.
+    """
+
+    q_kernel_init: Callable = lecun_normal
+    q_kernel_sharding: Any = None
+    q_bias_init: Callable = zeros
+    q_bias_sharding: Any = None
+    kv_kernel_init: Callable = lecun_normal
+    kv_kernel_sharding: Any = None
+    kv_bias_init: Callable = zeros
+    kv_bias_sharding: Any = None
+
+    def setup(self, layer, rngs, inputs):
+        queries, keys = (layer.num_heads, layer.units_per_head), (2, layer.kv_heads, layer.units_per_head)
+        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'q_bias')
+        layer.key_value_projection = self._weights(layer, rngs, inputs, keys, 'kv_kernel', 'kv_bias')
+
+    def keys_values(self, layer, x):
+        return _unstack(layer.key_value_projection(layer, x))
+
+
+class QueryAndSharedKeyValueProjection(QueryAndKeyValueProjection):
+    """A matrix product for queries, and one whose result is both the keys and the values.
+
+    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and `shared_key_value_projection/kernel [in,
+    kv_heads, units]`, each with a `/bias` of the same shape without `in`.
+    """
+
+    def setup(self, layer, rngs, inputs):
+        queries, keys = (layer.num_heads, layer.units_per_head), (layer.kv_heads, layer.units_per_head)
+        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'q_bias')
+        layer.shared_key_value_projection = self._weights(layer, rngs, inputs, keys, 'kv_kernel', 'kv_bias')
+
+    def keys_values(self, layer, x):
+        return [layer.shared_key_value_projection(layer, x)] * 2
+
+
+def _unstack(x: Sequence) -> list[Sequence]:
+    """The sequences that are stacked on the first channel axis."""
+    return [x.apply_values_masked(lambda v, i=i: v[:, :, i]) for i in range(x.channel_shape[0])]

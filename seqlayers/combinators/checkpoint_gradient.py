@@ -1,0 +1,40 @@
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+
+from seqlayers.combinators.wrapper import Wrapper
+
+
+class CheckpointGradient(Wrapper):
+    """The layer inside, its inner values recomputed in the backward pass instead of kept: less memory, more work.
+
+    Shapes, time, mask, state and emits are those of the layer inside, and so are all results. `prevent_cse` and `policy` go to
+    `jax.checkpoint`.
+
+    >>> import seqlayers as sl
+    >>> sl.CheckpointGradient(sl.LSTM(4)).receptive_field
+    (-inf, 0)
+    """
+
+    prevent_cse: bool = True
+    policy: Callable | None = None
+    share_scope: bool = False
+
+    field_aliases: ClassVar = {'layer': 'child_layer'}
+
+    def _recomputed(self, fn: Callable) -> Callable:
+        return jax.checkpoint(fn, prevent_cse=self.prevent_cse, policy=self.policy)
+
+    def layer_with_emits(self, x, *, training, constants=None):
+        # Constants stay in the closure: they may hold more than arrays.
+        def run(child, x):
+            return child.layer_with_emits(x, training=training, constants=constants.at(self.child_name))
+
+        return self._recomputed(run)(self.child_layer, x)
+
+    def step_with_emits(self, x, state, *, training, constants=None):
+        def run(child, x, state):
+            return child.step_with_emits(x, state, training=training, constants=constants.at(self.child_name))
+
+        return self._recomputed(run)(self.child_layer, x, state)

@@ -1,0 +1,106 @@
+"""The runs of a model that the contract compares: whole, in steps, and the gradients of both."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqlayers.layer import SequenceLayer
+from seqlayers.sequence import Sequence
+from seqlayers.streaming.step_by_step import scan_steps
+from seqlayers.testing.compare import to_length
+from seqlayers.testing.sequences import random_values
+
+SPLITS = ('1x', '2x', 'uneven')
+OFFSETS = (0, 1, 2, 3)  # in multiples of the model's alignment
+
+
+def on_host(x: Sequence) -> Sequence:
+    """The sequence in NumPy arrays: cutting and joining them compiles nothing."""
+    return type(x)(*jax.tree.map(np.asarray, (x.values, x.mask)))
+
+
+class Runs:
+    """A model with what it is called with; each run is compiled once for each shape."""
+
+    def __init__(self, model: SequenceLayer, training: bool, constants: Mapping | None, rng: Any, seed: int):
+        self.model, self.seed = model, seed
+        self.call = {'training': training, 'constants': constants, 'rng': rng}
+        self._layer = jax.jit(lambda m, xs: [m.layer(x, **self.call) for x in xs])
+        self._step = jax.jit(lambda m, x, state: m.step(x, state, **self.call))
+
+    def layer(self, *xs: Sequence) -> list[Sequence]:
+        """`layer` of each sequence; those of one shape in one call, all in one compilation."""
+        return [on_host(y) for y in self._layer(self.model, list(xs))]
+
+    def blocks(self, time: int, split: str) -> Iterator[int]:
+        """Block lengths that add up to `time`, a whole number of blocks."""
+        draw = np.random.default_rng(self.seed)
+        uneven = iter(lambda: int(draw.integers(1, 4)), 0)
+        sizes = {'1x': itertools.repeat(1), '2x': itertools.repeat(2), 'uneven': uneven}[split]
+        while time > 0:
+            n = min(next(sizes) * self.model.block_size, time)
+            yield n
+            time -= n
+
+    @functools.cached_property
+    def _states(self) -> Callable:
+        align = self.model.timing.align
+
+        def initial(m: SequenceLayer, batch: int) -> list:
+            return [m.get_initial_state(batch, offset=n * align, **self.call) for n in OFFSETS]
+
+        return jax.jit(initial, static_argnums=1)
+
+    def states(self, batch: int) -> list:
+        """The initial states behind each of OFFSETS."""
+        return self._states(self.model, batch)
+
+    def step(self, x: Sequence, state: Any) -> tuple[Sequence, Any]:
+        return self._step(self.model, x, state)
+
+    def steps(self, x: Sequence, split: str, offsets: int = 0, extra_blocks: int = 0) -> Sequence:
+        """All outputs of steps over void timesteps, `x`, the flush and some more blocks; nothing is dropped.
+
+        `offsets` counts void timesteps in multiples of the alignment. They hold NaN.
+        """
+        block, offset = self.model.block_size, offsets * self.model.timing.align
+        void = np.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0
+        x = x.unmask().pad_time(offset, 0, pad_value=void)
+        x = x.pad_time(0, self.model.timing.flush(0, offset)).pad_to_multiple(block).pad_time(0, extra_blocks * block)
+        state = self.states(x.shape[0])[offsets]
+        outputs, start = [], 0
+        for n in self.blocks(x.shape[1], split):
+            y, state = self.step(x[:, start : start + n], state)
+            outputs.append(y.unmask())
+            start += n
+        return Sequence.concatenate_sequences(map(on_host, outputs))
+
+    def gradients(self, x: Sequence, expected: Sequence, latency: int) -> tuple[Any, Any]:
+        """By model and input, of a random linear function of the valid outputs: of `layer`, and of steps."""
+        model = self.model
+        cotangent = random_values(expected.channel_spec, expected.shape[:2], self.seed + 1)
+        flush = model.input_latency + 2 * model.block_size
+
+        def by_steps(m, x):
+            x = x.pad_time(0, flush).pad_to_multiple(m.block_size)
+            state = m.get_initial_state(x.shape[0], **self.call)
+            return scan_steps(m, x, state, m.block_size, **self.call)[0][:, latency:]
+
+        def loss(run, m, values):
+            y = to_length(run(m, Sequence(values, x.mask)), expected.shape[1])
+            product = jnp.where(expected.expanded_mask(), y.values * cotangent, 0)
+            return jnp.real(product.astype(jnp.promote_types(product.dtype, jnp.float32))).sum()
+
+        def gradient(run: Callable):
+            by_model, by_values = jax.grad(functools.partial(loss, run), argnums=(0, 1), allow_int=True)(model, x.values)
+            if by_values.dtype != jax.dtypes.float0:
+                by_values = jnp.where(x.expanded_mask(), by_values, 0)
+            return by_model, by_values
+
+        by_layer = lambda m, x: m.layer(x, **self.call)  # noqa: E731
+        return jax.jit(lambda: (gradient(by_layer), gradient(by_steps)))()
