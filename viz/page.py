@@ -1,0 +1,258 @@
+"""A page in CSS pixels on a matplotlib axes, and the marks that every view is drawn with.
+
+What stays is drawn once; what follows the focus is *live*: a move of the focus redraws the live artists on a
+copy of the rest, which is several times cheaper than drawing the figure again.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
+
+from . import png, style
+from .shapes import fit, glyphs, hatch, rounded, text_width
+
+LIVE = 10  # live artists are drawn above the others, in the order in which they were made
+
+
+class Cell(NamedTuple):
+    """A rectangle on the page and the name of its mark."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    mark: str
+    label: str = ''
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook, without pyplot. `finding` is its title in words."""
+
+    finding = ''
+
+    def __repr__(self):
+        return f'<Picture: {self.finding}>'
+
+    __str__ = __repr__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
+        width = round(self.get_figwidth() * 100)
+        out = io.BytesIO()
+        self.savefig(out, format='png', dpi=self.dpi)
+        return {'text/plain': repr(self), 'image/png': out.getvalue()}, {'image/png': {'width': width}}
+
+
+class Page:
+    """Draws in CSS pixels, y downwards: on a figure of its own, or scaled into the given axes."""
+
+    def __init__(self, width: float, height: float, theme: str = 'light', ax: Axes | None = None):
+        self.theme = style.theme_named(theme)
+        self.width, self.height = width, height
+        self.owns_figure = ax is None
+        if ax is None:
+            figure = Picture(figsize=(width / 100, height / 100), dpi=200, facecolor=self.theme.paper)
+            FigureCanvasAgg(figure)
+            ax = figure.add_axes((0, 0, 1, 1))
+        self.ax = ax
+        self.figure: Any = ax.get_figure()
+        ax.set(xlim=(0, width), ylim=(height, 0), aspect='equal', anchor='NW')
+        ax.axis('off')
+        ax.apply_aspect()
+        inches = ax.get_position().width * self.figure.get_figwidth()
+        self.point = inches * 72 / width  # points in one page pixel
+        self._live: list[Artist] = []
+        self._background: Any = None
+
+    # --- pieces ----------------------------------------------------------------------------------------
+    def add(self, artist: Any, live: bool = False) -> Any:
+        artist.set_zorder(LIVE + len(self._live) if live else artist.get_zorder())
+        artist.set_animated(live)
+        if live:
+            self._live.append(artist)
+        if isinstance(artist, LineCollection | PathCollection | PolyCollection):
+            self.ax.add_collection(artist, autolim=False)
+        return artist
+
+    def text(
+        self, x: float, y: float, words: str, size: float = style.LABEL, color: str = 'ink',
+        bold: bool = False, align: str = 'left', live: bool = False,
+    ) -> Text:  # fmt: skip
+        """Text with its middle line at `y`; by its baseline, as its box varies with the letters."""
+        text = self.ax.text(
+            x, y + 0.36 * size, words, fontsize=size * self.point, color=getattr(self.theme, color),
+            ha=align, va='baseline', family=style.FONT, weight='bold' if bold else 'normal', parse_math=False,
+        )  # fmt: skip
+        return self.add(text, live)
+
+    def heading(self, title: str, subtitle: str, live: bool = False) -> tuple[Text, Text]:
+        """The finding, and how to read the picture."""
+        texts = (
+            self.text(style.MARGIN, 26, title, style.TITLE, bold=True, live=live),
+            self.text(style.MARGIN, 49, subtitle, style.LABEL, 'ink2', live=live),
+        )
+        self.find(texts[0], title)
+        return texts
+
+    def find(self, text: Text, title: str) -> None:
+        """Another finding."""
+        text.set_text(fit(title, self.width - 2 * style.MARGIN, style.TITLE, True))
+        if self.owns_figure:
+            self.figure.finding = title
+
+    def row_name(self, y: float, name: str, detail: str = '', depth: int = 0, color: str = 'ink') -> None:
+        """The name of a row in the gutter, a detail under it; both cut to its width."""
+        x = style.MARGIN + 12 * depth
+        room = style.LEFT - x - 10
+        self.text(
+            x, y - 8 if detail else y, fit(name, room, style.LABEL, not depth), style.LABEL, color, not depth
+        )
+        if detail:
+            self.text(x, y + 9, fit(detail, room, style.SMALL), style.SMALL, 'ink2')
+
+    def lines(
+        self, segments: Iterable = (), color: str = 'line', width: float = style.HAIRLINE,
+        dash: str = 'solid', live: bool = False,
+    ) -> LineCollection:  # fmt: skip
+        dashes = {'solid': 'solid', 'dotted': (0, (1.2, 2.2)), 'dashed': (0, (4, 2.5))}[dash]
+        return self.add(
+            LineCollection(
+                list(segments), colors=getattr(self.theme, color), linewidths=width * self.point,
+                linestyles=[dashes], zorder=1, capstyle='round' if dash == 'solid' else 'butt',
+                joinstyle='round',
+            ),
+            live,
+        )  # fmt: skip
+
+    def curve(self, color: str, width: float = style.DATA, dots: float = 0) -> Line2D:
+        """A live curve; give it points with `set_data`."""
+        line = Line2D(
+            [], [], color=getattr(self.theme, color), linewidth=width * self.point,
+            marker='o' if dots else '', markersize=dots * self.point, markeredgewidth=0,
+        )  # fmt: skip
+        self.ax.add_line(line)
+        return self.add(line, live=True)
+
+    def areas(self, polygons: Iterable = (), color: str = 'cone', live: bool = False) -> PolyCollection:
+        fill = getattr(self.theme, color)
+        return self.add(PolyCollection(list(polygons), facecolors=fill, edgecolors='none', zorder=0), live)
+
+    def frame(
+        self, color: str = 'accent', width: float = style.EDGE + 0.1, live: bool = True
+    ) -> PathCollection:
+        """Rounded frames without fill; give it rectangles with `set_paths([rounded(...)])`."""
+        edge = getattr(self.theme, color)
+        return self.add(
+            PathCollection([], facecolors='none', edgecolors=edge, linewidths=width * self.point, zorder=3),
+            live,
+        )
+
+    # --- output -------------------------------------------------------------------------------------------
+    def png(self) -> bytes:
+        """The page as PNG: the live artists over a background that is drawn once."""
+        canvas = self.figure.canvas
+        if self._background is None:
+            canvas.draw()
+            self._background = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self._background)
+        for artist in self._live:
+            self.ax.draw_artist(artist)
+        return png.encode(np.asarray(canvas.buffer_rgba()))
+
+
+class Cells:
+    """Any number of cells as five artists, so that setting them anew is cheap."""
+
+    def __init__(self, page: Page, live: bool = True, size: float = style.SMALL):
+        self._page, self._size = page, size
+        thin = style.HAIRLINE * page.point
+        self._boxes = page.add(PathCollection([], zorder=2), live)
+        self._hatches = page.add(
+            LineCollection([], colors=page.theme.hatch, linewidths=thin, zorder=2.1), live
+        )
+        self._borders = page.add(PathCollection([], facecolors='none', zorder=2.2), live)
+        self._halos = page.add(
+            PathCollection([], linewidths=3 * page.point, joinstyle='round', zorder=2.3), live
+        )
+        self._labels = page.add(PathCollection([], linewidths=0, zorder=2.4), live)
+
+    def set(self, cells: Sequence[Cell]) -> None:
+        theme, point = self._page.theme, self._page.point
+        marks = [style.MARKS[c.mark] for c in cells]
+        edges = [m.edge or m.fill for m in marks]
+        boxes = [rounded(c.x, c.y, c.width, c.height) for c in cells]
+        self._boxes.set(paths=boxes, facecolors=[getattr(theme, m.fill) for m in marks], linewidths=0)
+        self._borders.set(
+            paths=boxes,
+            edgecolors=[getattr(theme, e) for e in edges],
+            linewidths=[(style.EDGE if m.edge else 0) * point for m in marks],
+            linestyles=[(0, (3, 2)) if m.dashed else 'solid' for m in marks],
+        )
+        self._hatches.set_segments(
+            [s for c, m in zip(cells, marks, strict=True) for s in hatch(c[:4], m.hatch)]
+        )
+        labelled = [(c, m) for c, m in zip(cells, marks, strict=True) if c.label]
+        paths = [
+            glyphs(c.label, self._size, m.bold).transformed(
+                Affine2D().translate(c.x + c.width / 2, c.y + c.height / 2)
+            )
+            for c, m in labelled
+        ]
+        hatched = [(p, m) for p, (_, m) in zip(paths, labelled, strict=True) if m.hatch]
+        halo = [getattr(theme, m.fill) for _, m in hatched]
+        self._halos.set(paths=[p for p, _ in hatched], facecolors=halo, edgecolors=halo)
+        self._labels.set(paths=paths, facecolors=[getattr(theme, m.text) for _, m in labelled])
+
+
+class TimeAxis(NamedTuple):
+    """Where time is on the page: `pitch` pixels a timestep of the input, `start` at the left end."""
+
+    left: float
+    pitch: float
+    start: float
+
+    def x(self, time: Any) -> Any:
+        return self.left + (time - self.start) * self.pitch
+
+    def row(
+        self, y: float, height: float, ratio: Any, first: int, marks: Sequence[str],
+        labels: Sequence[str] | None = None,
+    ) -> list[Cell]:  # fmt: skip
+        """One cell for each timestep `first, first + 1, ...` of an edge, `1 / ratio` input timesteps wide.
+
+        The numbers are dropped if not all fit. Cells too narrow to tell apart are merged to bars.
+        """
+        width = self.pitch / float(ratio)
+        ends = list(range(1, len(marks) + 1))
+        if width < 5:
+            ends = [i for i in ends if i == len(marks) or marks[i] != marks[i - 1]]
+        gap = 2 if width >= 9 else 1 if width >= 5 else 0
+        if not labels or max(map(text_width, set(labels)), default=0) + 3 > width - gap:
+            labels = [''] * len(marks)
+        cells, begin = [], 0
+        for end in ends:
+            x, w = self.left - self.start * self.pitch + (first + begin) * width, (end - begin) * width
+            cells.append(Cell(x + gap / 2, y, w - gap, height, marks[begin], labels[begin]))
+            begin = end
+        return cells
+
+
+def round_step(pitch: float, largest: int) -> int:
+    """Every how many timesteps a number up to `largest` has room: 1, 2, 4, 5, 10, ..."""
+    steps = (n * 10**k for k in range(9) for n in (1, 2, 4, 5))
+    return next(step for step in steps if step * pitch > text_width(str(largest), style.TICK) + 6)
+
+
+def ruler(page: Page, axis: TimeAxis, time: int, y: float) -> None:
+    """Numbers over the input timesteps, as many as there is room for."""
+    for t in range(0, time, round_step(axis.pitch, time)):
+        page.text(axis.x(t + 0.5), y, str(t), style.TICK, 'ink2', align='center')

@@ -1,0 +1,77 @@
+"""How a mask travels through a model: which timesteps are valid at every edge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import seqlayers as sl
+
+from .edges import Edge, Rows
+from .run import built, random_input, whole
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskTrace:
+    """The masks of a run of `layer`.
+
+    Attributes:
+      name: of the layer.
+      edges: its rows, input first.
+      masks: for each edge bool `[batch, time of the edge]`.
+    """
+
+    name: str
+    edges: tuple[Edge, ...]
+    masks: tuple[np.ndarray, ...]
+
+    def lost(self, row: int, item: int = 0) -> np.ndarray:
+        """Timesteps of a row that are invalid although the source is valid at the same time."""
+        mask, before = self.masks[row][item], self._before(row, item)
+        return ~mask & before
+
+    def gained(self, row: int, item: int = 0) -> np.ndarray:
+        """Timesteps of a row that are valid although the source is not, at the same time."""
+        mask, before = self.masks[row][item], self._before(row, item)
+        return mask & ~before
+
+    def _before(self, row: int, item: int) -> np.ndarray:
+        """The mask of the source at the timesteps of `row`; False past its end."""
+        if row == 0:
+            return self.masks[0][item]
+        source = self.edges[row].sources[0]
+        step = self.edges[source].ratio / self.edges[row].ratio
+        times = np.array([int(i * step) for i in range(self.masks[row].shape[1])], int)
+        mask = self.masks[source][item]
+        return np.where(times < len(mask), np.append(mask, False)[np.minimum(times, len(mask))], False)
+
+    def __repr__(self):
+        counts = [f'{m.sum()} of {m.size}' for m in (self.masks[0], self.masks[-1])]
+        return f'MaskTrace({self.name}: {counts[0]} input timesteps valid, {counts[1]} output timesteps)'
+
+
+def trace_mask(
+    layer: Any, mask: Any, *, input_spec: sl.ChannelSpec | None = None, constants: Mapping | None = None
+) -> MaskTrace:
+    """The mask at the input and behind every layer, in a layer-wise run.
+
+    Args:
+      layer: a built layer, or a declaration: that is built for `input_spec` (8 channels if not given).
+      mask: bool (or 0 and 1) `(time,)` or `(batch, time)`: which input timesteps are valid.
+      input_spec, constants: of the layer.
+
+    Raises:
+      ValueError: the mask has another shape.
+    """
+    model = built(layer, input_spec)
+    mask = np.asarray(mask).astype(bool)
+    if mask.ndim not in (1, 2) or not mask.size:
+        raise ValueError(
+            f'trace_mask: the mask must have the shape (time,) or (batch, time), got {mask.shape}'
+        )
+    mask = np.atleast_2d(mask)
+    rows = Rows(model)
+    x = sl.Sequence(random_input(model.input_spec, *mask.shape).values, mask)
+    masks = tuple(np.asarray(y.mask) for y in (x, *whole(rows, x, constants)))
+    return MaskTrace(layer.name or type(layer).__name__, tuple(rows.edges), masks)

@@ -1,0 +1,103 @@
+"""Running a model for a trace: whole or in blocks, on an input that is given or made up."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqlayers as sl
+
+from .edges import Rows
+
+
+def built(layer: Any, input_spec: sl.ChannelSpec | None) -> Any:
+    """The layer itself if it is built; else one with random parameters, for 8 channels unless told."""
+    if layer.is_built:
+        return layer
+    try:
+        return layer.build(input_spec or sl.ChannelSpec((8,)), rngs=0)
+    except Exception as error:
+        if input_spec is None:
+            error.add_note(
+                'viz built this declaration for 8 channels: give input_spec=sl.ChannelSpec(...), or a model'
+            )
+        raise
+
+
+def random_input(spec: sl.ChannelSpec, batch_size: int, time: int) -> sl.Sequence:
+    """A valid sequence of noise; of zeros and ones if the model takes integers."""
+    rng = np.random.default_rng(0)
+    shape = (batch_size, time, *spec.shape)
+    noise = rng.integers(0, 2, shape) if np.issubdtype(spec.dtype, np.integer) else rng.standard_normal(shape)
+    return sl.Sequence.from_values(jnp.asarray(noise, spec.dtype))
+
+
+def block_size_of(model: Any, block_size: int | None) -> int:
+    """The block size to step with: the model's own if none is given.
+
+    Raises:
+      ValueError: the model cannot step, or not in such blocks.
+    """
+    name, smallest = type(model).__name__, model.block_size
+    if not model.supports_step:
+        raise ValueError(f'{name}: there are no steps to trace. {model.explain_streamability()}')
+    if block_size is None:
+        return smallest
+    if block_size < 1 or block_size % smallest:
+        valid = ', '.join(str(smallest * n) for n in (1, 2, 3))
+        raise ValueError(
+            f'{name}: block_size must be a multiple of {smallest} timesteps ({valid}, ...), got {block_size}'
+        )
+    return block_size
+
+
+def stepper(model: Any, constants: Mapping | None = None, collect: Callable | None = None) -> Callable:
+    """`step(x, state)` of a model, compiled: the output, or what `collect` makes of the emits, and the state.
+
+    The module is flattened once: doing it in every call is slow.
+    """
+    leaves, treedef = jax.tree.flatten(model)
+
+    @jax.jit
+    def step(leaves: list, x: sl.Sequence, state: Any) -> tuple[Any, Any]:
+        model = jax.tree.unflatten(treedef, leaves)
+        y, state, emits = model.step_with_emits(x, state, training=False, constants=constants)
+        return collect(emits) if collect else y, state
+
+    return functools.partial(step, leaves)
+
+
+def steps(
+    step: Callable, initial: Any, x: sl.Sequence, block_size: int, forget_state: bool = False
+) -> Iterator[tuple[Any, Any]]:
+    """Output and state of each block. `forget_state` hands the initial state to every call."""
+    state, x = initial, x.unmask()  # one type for all blocks, so that there is one compilation
+    for start in range(0, x.shape[1], block_size):
+        y, state = step(x[:, start : start + block_size], initial if forget_state else state)
+        yield y, state
+
+
+def tapped(rows: Rows, x: sl.Sequence, constants: Mapping | None) -> Any:
+    """The model with a tap at every edge, on the parameters of the model itself."""
+    return rows.model.build(x.channel_spec, rngs=0, constants=constants)
+
+
+def whole(rows: Rows, x: sl.Sequence, constants: Mapping | None = None) -> list[sl.Sequence]:
+    """The layer-wise run, at every edge behind the input."""
+
+    @jax.jit
+    def run(model: Any, x: sl.Sequence) -> list[sl.Sequence]:
+        return rows.emitted(model.layer_with_emits(x, training=False, constants=constants)[1])
+
+    return run(tapped(rows, x, constants), x)
+
+
+def channels(values: Any) -> np.ndarray:
+    """Values `[batch, time, ...]` as float32 `[batch, time, channels]`; of complex ones both parts."""
+    values = np.asarray(values)
+    if np.iscomplexobj(values):
+        values = np.stack([values.real, values.imag], -1)
+    return values.astype(np.float32).reshape(*values.shape[:2], -1)

@@ -1,0 +1,29 @@
+"""A view: a trace drawn on a page, with one position in it that can be moved."""
+
+from typing import Any, ClassVar
+
+from .page import Page
+
+
+class View:
+    """Base of all views. A subclass draws what stays in its constructor, what follows the focus in `show`.
+
+    Attributes:
+      word: what a position is ('output', 'timestep', ...).
+      positions: those that `show` takes.
+      start: the one to begin with.
+    """
+
+    word: ClassVar[str]
+
+    def __init__(self, page: Page, positions: range, start: int):
+        self.page, self.positions, self.start = page, positions, start
+
+    def show(self, position: int) -> None:
+        """Moves the focus. Updates artists in place and computes nothing but their places."""
+        raise NotImplementedError
+
+    def result(self, position: int | None = None) -> Any:
+        """What a plot function returns: the picture, or the axes that were given."""
+        self.show(self.start if position is None else position)
+        return self.page.figure if self.page.owns_figure else self.page.ax
