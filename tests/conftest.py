@@ -4,9 +4,13 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import jax
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
+
+# Nearly all of the time goes into compiling small functions that run once. Notebooks run with all optimizations.
+jax.config.update('jax_disable_most_optimizations', True)
 
 # The time of an example includes compilation, so it says nothing; a failure must be repeatable.
 settings.register_profile('seqlayers', deadline=None, derandomize=True)
