@@ -12,20 +12,48 @@ from seqlayers.combinators.parallel_channels import ParallelChannels
 from seqlayers.combinators.repeat import Repeat
 from seqlayers.combinators.residual import Residual
 from seqlayers.combinators.serial import Serial
+from seqlayers.combinators.shared import EmbeddingTranspose, Ref, Shared
 from seqlayers.config import from_config, to_config
 from seqlayers.context import LayerError
 from seqlayers.layer import Composite, SequenceLayer, Stateless
 from seqlayers.layers.activation import Abs, Cast, Elu, Exp, GatedLinearUnit, GatedTanhUnit, GatedUnit, Gelu, LeakyRelu, Log, Power, PRelu, Relu, Sigmoid, Snake, Softmax, Softplus, Swish, Tanh
+from seqlayers.layers.batch_normalization import BatchNormalization
+from seqlayers.layers.group_normalization import GroupNormalization
+from seqlayers.layers.noise import AddNoise
+from seqlayers.layers.reduction import Argmax, Max, Mean, Min, OneHot, Sum
+from seqlayers.layers.shape import (
+    EinopsRearrange,
+    ExpandDims,
+    Flatten,
+    MoveAxis,
+    Reshape,
+    Slice,
+    Squeeze,
+    SwapAxes,
+    Transpose,
+)
+from seqlayers.layers.tap import (
+    ApplySharding,
+    CheckpointName,
+    GradientClipping,
+    Logging,
+    MaskInvalid,
+    NamedEmit,
+    OptimizationBarrier,
+    StopGradient,
+)
+from seqlayers.layers.time_varying import MaskedDense, SequenceDense, SequenceEmbedding
+from seqlayers.layers.whole import GlobalEinopsRearrange, GlobalReshape
 from seqlayers.layers.convolution import Conv1D, Conv2D, Conv3D, DepthwiseConv1D
 from seqlayers.layers.delay import Delay, Lookahead
-from seqlayers.layers.dense import Dense, DenseShaped
+from seqlayers.layers.dense import Dense, DenseShaped, EinsumDense
 from seqlayers.layers.dropout import Dropout
 from seqlayers.layers.elementwise import Add, Affine, Maximum, Minimum, Mod, Scale
 from seqlayers.layers.embedding import Embedding
 from seqlayers.layers.fft import FFT, IFFT, IRFFT, RFFT, Window
 from seqlayers.layers.frame import Frame, OverlapAdd
 from seqlayers.layers.mel import LinearToMelSpectrogram
-from seqlayers.layers.normalization import LayerNormalization, RMSNormalization
+from seqlayers.layers.normalization import L2Normalize, LayerNormalization, RMSNormalization
 from seqlayers.layers.pooling import AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D, MinPooling1D, MinPooling2D, MinPooling3D
 from seqlayers.layers.recurrent import GRU, LSTM
 from seqlayers.layers.resample import Downsample1D, Upsample1D, Upsample2D

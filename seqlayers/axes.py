@@ -18,3 +18,9 @@ def channel_axes(axis: int | Sequence[int], channel_shape: tuple[int, ...]) -> t
         valid = f'2 to {rank - 1}, or -1 to {2 - rank}' if channel_shape else 'none'
         raise LayerError(f'axis {axis} must name axes of the channels {channel_shape}. Valid: {valid}')
     return tuple(sorted(axes))
+
+
+def channel_axis(axis: int, channel_shape: tuple[int, ...]) -> int:
+    """One such axis."""
+    (found,) = channel_axes(axis, channel_shape)
+    return found

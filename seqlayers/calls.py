@@ -142,7 +142,8 @@ def _with_rng(call: Callable, fn: Callable, offset: bool = False) -> Callable:
     if offset and 'offset' not in parameters:
         parameters['offset'] = inspect.Parameter('offset', keyword, default=0, annotation=int)
     parameters['rng'] = inspect.Parameter('rng', keyword, default=None, annotation='jax.Array | None')
-    call.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    ordered = sorted(parameters.values(), key=lambda p: p.kind)  # **kwargs stays last
+    call.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
     del call.__wrapped__  # type: ignore[attr-defined]  # or inspect would show the author's signature
     return call
 

@@ -68,6 +68,8 @@ def _encode(value: Any, place: str) -> Any:
             return value.name.lower()
         case lax.DotAlgorithmPreset():
             return value.name
+        case Mapping():
+            return {k: _encode(v, f'{place}[{k!r}]') for k, v in value.items()}
         case enum.Enum():
             return value.value
         case np.dtype():

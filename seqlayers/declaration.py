@@ -52,6 +52,21 @@ class HashableArray:
         return repr(self.array.tolist())
 
 
+@jax.tree_util.register_pytree_with_keys_class
+class LayerDict(dict):
+    """Layers by name in a field: a mapping that hashes like one of the declaration's other values."""
+
+    def __hash__(self):
+        return hash(tuple(sorted(self.items(), key=operator.itemgetter(0))))
+
+    def tree_flatten_with_keys(self):
+        return tuple((jax.tree_util.DictKey(k), v) for k, v in self.items()), tuple(self)
+
+    @classmethod
+    def tree_unflatten(cls, names, layers):
+        return cls(zip(names, layers, strict=True))
+
+
 def freeze(value: Any, field: str) -> Any:
     """A hashable form of a field's value: tuples for lists, sorted pairs for dicts, `np.dtype` for dtypes."""
     if isinstance(value, list | tuple):
@@ -72,7 +87,8 @@ def is_child_field(field: dataclasses.Field) -> bool:
 
 @functools.cache
 def _fields(cls: type) -> dict[str, dataclasses.Field]:
-    return {f.name: f for f in dataclasses.fields(cls)}
+    """The fields by name, in the order of the constructor: those that take keywords only come last."""
+    return {f.name: f for f in sorted(dataclasses.fields(cls), key=lambda f: f.kw_only)}
 
 
 @typing.dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field, nnx.data, nnx.static))
@@ -134,7 +150,7 @@ class Declared(nnx.Module):
     def declared_changes(self) -> dict[str, Any]:
         """The fields that differ from their defaults, in order: what one has to write to get this layer."""
         fields = _fields(type(self)).values()
-        return {f.name: getattr(self, f.name) for f in fields if not _is_default(f, getattr(self, f.name))}
+        return {f.name: getattr(self, f.name) for f in fields if f.repr and not _is_default(f, getattr(self, f.name))}
 
     def __setattr__(self, name: str, value: Any) -> None:
         field = _fields(type(self)).get(name) if dataclasses.is_dataclass(type(self)) else None
@@ -215,6 +231,8 @@ def _show(value: Any) -> str:
         return Declared.__repr__(value)
     if isinstance(value, tuple) and value and all(isinstance(v, Declared) for v in value):
         return '[' + ', '.join(map(_show, value)) + ']'
+    if isinstance(value, LayerDict):
+        return '{' + ', '.join(f'{k!r}: {_show(v)}' for k, v in value.items()) + '}'
     if isinstance(value, np.dtype):
         return repr(value.name)
     if isinstance(value, enum.Enum):

@@ -7,7 +7,7 @@ the random key, and the offset for the few layers that ask for it.
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple, Self, cast
 
@@ -16,7 +16,7 @@ from flax import nnx
 
 from seqlayers.calls import ARGUMENTS, WRAPPERS, check_signature, explain
 from seqlayers.context import Context, LayerError, root_context
-from seqlayers.declaration import Declared, is_child_field
+from seqlayers.declaration import Declared, LayerDict, is_child_field
 from seqlayers.sequence import ChannelSpec, Sequence
 from seqlayers.timing import Timing
 
@@ -156,6 +156,8 @@ class SequenceLayer(Declared):
                 found.append((value.name or attribute, value))
             elif isinstance(value, tuple) and value and isinstance(value[0], SequenceLayer):
                 found += [(child.name or f'{attribute}_{i}', child) for i, child in enumerate(value)]
+            elif isinstance(value, LayerDict):
+                found += value.items()
         return found
 
     def child_offsets(self, offset: int) -> list[int]:
@@ -312,6 +314,23 @@ def walk(layer: SequenceLayer, path: str = '') -> Iterator[tuple[str, SequenceLa
         yield from walk(child, f'{path}/{name}' if path else name)
 
 
+def map_layers(layer: SequenceLayer, fn: Callable[[SequenceLayer], SequenceLayer]) -> SequenceLayer:
+    """The declaration with `fn` applied to every layer inside, innermost first, and to itself."""
+
+    def mapped(value: Any) -> Any:
+        if isinstance(value, SequenceLayer):
+            return map_layers(value, fn)
+        if isinstance(value, tuple):
+            return tuple(map(mapped, value))
+        return LayerDict({k: mapped(v) for k, v in value.items()}) if isinstance(value, LayerDict) else value
+
+    if layer.is_built:
+        return fn(layer)
+    fields = [f.name for f in dataclasses.fields(layer) if is_child_field(f)]  # type: ignore[arg-type]
+    changes = {name: mapped(getattr(layer, name)) for name in fields}
+    return fn(layer.replace(**changes) if changes else layer)
+
+
 def _blocks_by_itself(layer: SequenceLayer) -> bool:
     return not layer.supports_step and all(child.supports_step for _, child in layer.children())
 
@@ -335,7 +354,7 @@ def _evaluate_output_spec(layer: SequenceLayer, context: Context) -> ChannelSpec
     def run(x: Sequence, specs: list) -> Sequence:
         given = dict(zip(abstract, specs, strict=True))
         entries = jax.tree.unflatten(treedef, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
-        inner = Context(entries, owner=layer, path=context.path)
+        inner = Context(entries, jax.random.key(0), layer, context.path)
         return layer.layer(x, training=False, constants=inner)
 
     shape = (sources[0] if sources else 1, layer._facts.block_size)

@@ -1,11 +1,12 @@
 """Window functions and matrices of signal processing: NumPy tables, computed in float64."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+
+from seqlayers.declaration import Declared
 
 
 def hann_window(length: int, periodic: bool = True, dtype: Any = np.float32) -> np.ndarray:
@@ -32,19 +33,20 @@ def _raised_cosine(length: int, periodic: bool, offset: float) -> np.ndarray:
     return offset - (1 - offset) * np.cos(2 * np.pi * np.arange(length) / n)
 
 
-@dataclasses.dataclass(frozen=True)
-class inverse_stft_window_fn:
+class InverseSTFTWindow(Declared):
     """The window with which overlapping frames, windowed before by `forward_window_fn`, add up to the signal.
 
     It is the forward window, divided by the sum of the squares of all its copies `frame_step` apart (Griffin
     and Lim, "Signal estimation from modified short-time Fourier transform", 1984).
 
-    >>> inverse_stft_window_fn(2)(4).tolist()
+    >>> InverseSTFTWindow(2)(4).tolist()
     [0.0, 1.0, 1.0, 1.0]
     """
 
     frame_step: int
     forward_window_fn: Callable = hann_window
+
+    is_built = False
 
     def __call__(self, length: int, dtype: Any = np.float32) -> np.ndarray:
         window = window_table(self.forward_window_fn, length)
@@ -52,6 +54,9 @@ class inverse_stft_window_fn:
         np.add.at(energy, np.arange(length) % self.frame_step, window**2)
         energy = energy[np.arange(length) % self.frame_step]
         return np.divide(window, energy, out=np.zeros(length), where=energy != 0).astype(dtype)
+
+
+inverse_stft_window_fn = InverseSTFTWindow  # published spelling
 
 
 def window_table(window_fn: Callable | None, length: int) -> np.ndarray:

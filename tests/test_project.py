@@ -35,7 +35,7 @@ def test_conda_environment_has_the_same_requirements():
 
 def test_extras_build_on_each_other():
     assert 'seqlayers[viz]' in EXTRAS['notebooks']
-    assert 'seqlayers[notebooks]' in EXTRAS['test']
+    assert 'seqlayers[einops,notebooks]' in EXTRAS['test']
 
 
 def test_constraints_hold_a_tested_version_of_each_requirement():

@@ -138,14 +138,16 @@ class Attention:
     # A key head serves a group of query heads. The group joins the query axis: one matrix product, which reads a key once.
     def _scores(self, keys: jax.Array) -> jax.Array:
         b, heads, m, units = self.queries.shape
-        grouped = self.queries.reshape(b, keys.shape[1], -1, units)
+        kv_heads = keys.shape[1]
+        grouped = self.queries.reshape(b, kv_heads, heads // kv_heads * m, units)
         dtype = jnp.float32 if self.float32_logits else None
         scores = jnp.einsum('bnqh,bnkh->bnqk', grouped, keys, precision=self.precision, preferred_element_type=dtype)
         return scores.reshape(b, heads, m, keys.shape[2])
 
     def _sum(self, weights: jax.Array, values: jax.Array) -> jax.Array:
         b, heads, m, keys = weights.shape
-        grouped = weights.reshape(b, values.shape[1], -1, keys)
+        kv_heads = values.shape[1]
+        grouped = weights.reshape(b, kv_heads, heads // kv_heads * m, keys)
         context = jnp.einsum('bnqk,bnkh->bnqh', grouped, values, precision=self.precision)
         return context.reshape(b, heads, m, values.shape[-1])
 
@@ -171,19 +173,22 @@ def masked_softmax(logits: jax.Array, seen: jax.Array) -> jax.Array:
 
 
 def _keep(key: jax.Array, keep: float, heads: int, query_times: jax.Array, key_times: jax.Array) -> jax.Array:
-    """Which weights survive a dropout, `(batch, heads, queries, keys)`: drawn by row, query time and key time.
+    """Which weights survive a dropout, `(batch, heads, queries, keys)`: by row, head, query time and key time.
 
-    So a step draws what the whole sequence draws.
+    So a step draws what the whole sequence draws. Threefry is costly to compile and to run: one evaluation for each weight.
     """
+    rows = len(key_times)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(rows * heads)).reshape(rows, heads)
+    # One number for the two times, different for all that are less than some ten thousands of timesteps apart.
+    spread = query_times.astype(jnp.uint32) * np.uint32(0x9E3779B1)
+    places = spread[:, :, None] + key_times[:, None, :].astype(jnp.uint32)
 
-    def at(row: jax.Array, query_time: jax.Array, key_time: jax.Array) -> jax.Array:
-        place = functools.reduce(jax.random.fold_in, (row, query_time, key_time), key)
-        return jax.random.bernoulli(place, keep, (heads,))
+    def bits(key: jax.Array, place: jax.Array) -> jax.Array:
+        return jax.random.key_data(jax.random.fold_in(key, place))[0]
 
-    over_keys = jax.vmap(at, in_axes=(None, None, 0))
-    over_queries = jax.vmap(over_keys, in_axes=(None, 0, None))
-    kept = jax.vmap(over_queries)(jnp.arange(len(key_times)), query_times, key_times)
-    return jnp.moveaxis(kept, -1, 1)
+    of_weights = jax.vmap(jax.vmap(bits, in_axes=(None, 0)), in_axes=(None, 0))
+    of_heads = jax.vmap(of_weights, in_axes=(0, None))
+    return jax.vmap(of_heads)(keys, places) < np.uint32(min(keep * 2**32, 2**32 - 1))
 
 
 def _dot_product_attention(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:

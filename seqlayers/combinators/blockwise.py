@@ -23,6 +23,7 @@ class Blockwise(Wrapper):
 
     block: int = dataclasses.field()
 
+    published_names: ClassVar = {'child_layer': ''}
     field_aliases: ClassVar = {'block_size': 'block'}  # the property of that name comes from the timing
 
     def __post_init__(self):

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import jax
+from flax import nnx
 
 from seqlayers.combinators.wrapper import Wrapper
 
@@ -27,11 +28,15 @@ class CheckpointGradient(Wrapper):
         return jax.checkpoint(fn, prevent_cse=self.prevent_cse, policy=self.policy)
 
     def layer_with_emits(self, x, *, training, constants=None):
-        # Constants stay in the closure: they may hold more than arrays.
+        # Constants stay in the closure: they may hold more than arrays. Running averages must be handed out.
         def run(child, x):
-            return child.layer_with_emits(x, training=training, constants=constants.at(self.child_name))
+            result = child.layer_with_emits(x, training=training, constants=constants.at(self.child_name))
+            return result, nnx.state(child, nnx.BatchStat)
 
-        return self._recomputed(run)(self.child_layer, x)
+        result, statistics = self._recomputed(run)(self.child_layer, x)
+        if training:
+            nnx.update(self.child_layer, statistics)
+        return result
 
     def step_with_emits(self, x, state, *, training, constants=None):
         def run(child, x, state):

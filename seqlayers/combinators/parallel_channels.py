@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 from seqlayers.combinators.combine import CombinationMode, combine, combined_spec
 from seqlayers.combinators.wrapper import Wrapper
 from seqlayers.context import LayerError
@@ -21,6 +23,8 @@ class ParallelChannels(Wrapper):
 
     num_groups: int = 1
     combination: CombinationMode | str = CombinationMode.STACK
+
+    published_names: ClassVar = {'child_layer': ''}
 
     def setup(self, input_spec, rngs, constants):
         if not input_spec.shape or input_spec.shape[-1] % self.num_groups:

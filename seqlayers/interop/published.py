@@ -1,9 +1,9 @@
 """Weights in the layout of the published SequenceLayers library.
 
-There a variable is found by the names on the way to it, as in `params/layers_0/shortcut_layer/layers_1/kernel`. Names
-follow from the attributes of a model: a child is called by its own `name`, else by its attribute; children in a tuple are
-numbered. A class on which that is not so says it in `published_names`, which maps an attribute to its published path. An
-empty path means no level at all.
+There a variable is found by the names on the way to it: `params/layers_0/shortcut_layer/layers_1/kernel`. The
+names follow from the attributes of a model: a child is called by its own `name`, else by its attribute, and
+children in a tuple are numbered. A class of which that is not true says so in `published_names`, which maps an
+attribute to its published path; an empty path means no level at all.
 """
 
 import copy
@@ -32,12 +32,12 @@ def load_published(model: Model, variables: Mapping[str, Any]) -> Model:
     """The model with the weights of a checkpoint of the published library.
 
     Args:
-      model: a built model. It stays as it is.
-      variables: arrays by their published path, nested or flat with `/`, with or without the leading `params`. They are
-        converted to the dtypes of the model.
+      model: a built model, also one built under `jax.eval_shape`, before any weight is drawn. It stays as it is.
+      variables: arrays by their published path, nested or flat with `/`, with or without the leading `params`.
+        They are converted to the dtypes of the model.
 
     Raises:
-      LayerError: the model is not built; or variables are missing, left over or of another shape. All are listed.
+      LayerError: the model is not built; or variables are missing, left over or misshapen: all are listed.
 
     >>> import seqlayers as sl
     >>> model = sl.Serial([sl.Dense(2, use_bias=False)]).build(sl.ChannelSpec((1,)), rngs=0)
@@ -51,8 +51,9 @@ def load_published(model: Model, variables: Mapping[str, Any]) -> Model:
     problems = [f'missing: {path} {list(wanted[path].shape)}' for path in wanted if path not in given]
     problems += [f'left over: {path} {list(given[path].shape)}' for path in given if path not in wanted]
     for path in wanted.keys() & given.keys():
-        if wanted[path].shape != given[path].shape:
-            problems.append(f'misshapen: {path} is {list(given[path].shape)}, must be {list(wanted[path].shape)}')
+        shape, right = list(given[path].shape), list(wanted[path].shape)
+        if shape != right:
+            problems.append(f'misshapen: {path} is {shape}, must be {right}')
     if problems:
         listed = '\n  '.join(sorted(problems))
         raise LayerError(f'load_published: the variables do not fit {type(model).__name__}:\n  {listed}')
@@ -62,7 +63,7 @@ def load_published(model: Model, variables: Mapping[str, Any]) -> Model:
 
 
 def to_published(model: SequenceLayer) -> dict[str, Any]:
-    """The variables of a built model as the nested dict that the published library keeps: `{'params': {...}, ...}`.
+    """The variables of a built model, nested as in the published library: `{'params': {...}, ...}`.
 
     Raises:
       LayerError: the model is not built, or `share_scope` gives two variables one name.
@@ -93,28 +94,29 @@ def _variables_by_path(model: SequenceLayer) -> dict[str, nnx.Variable]:
     found: dict[str, nnx.Variable] = {}
     for path, variable in _variables(model, ''):
         if path in found:
-            raise LayerError(f'share_scope gives two variables the published name {path}; give a layer its own level')
+            raise LayerError(f'share_scope gives two variables the published name {path}: share fewer layers')
         found[path] = variable
     return found
 
 
 def _variables(module: nnx.Module, scope: str) -> Iterator[tuple[str, nnx.Variable]]:
     """The variables of a module and of all modules inside, by published path."""
-    names = published_names(module)
+    names = _published_names(module)
     for attribute, value in vars(module).items():
         path = names.get(attribute, attribute)
         if isinstance(value, nnx.Variable):
             yield _join(_collection(value), scope, path), value
         elif isinstance(value, nnx.Module):
-            yield from _variables(value, _join(scope, _level(module, attribute, 0, path, value)))
+            level = '' if _shares_scope(module, attribute, 0) else _level(path, value)
+            yield from _variables(value, _join(scope, level))
         elif isinstance(value, tuple):
             for i, child in enumerate(value):
                 if isinstance(child, nnx.Module):
-                    level = _level(module, attribute, i, f'{path}_{i}', child)
+                    level = '' if _shares_scope(module, attribute, i) else _level(f'{path}_{i}', child)
                     yield from _variables(child, _join(scope, level))
 
 
-def published_names(module: nnx.Module) -> Mapping[str, str]:
+def _published_names(module: nnx.Module) -> Mapping[str, str]:
     match module:
         case Residual():
             return {'shortcut_layers': 'shortcut_layer/layers'}
@@ -123,11 +125,13 @@ def published_names(module: nnx.Module) -> Mapping[str, str]:
     return getattr(module, 'published_names', {})
 
 
-def _level(module: nnx.Module, attribute: str, index: int, path: str, child: nnx.Module) -> str:
-    """The path from a module to its child."""
+def _shares_scope(module: nnx.Module, attribute: str, index: int) -> bool:
     shared = getattr(module, 'share_scope', False) if attribute in _SHAREABLE else False
-    if shared[index] if isinstance(shared, tuple) else shared:
-        return ''
+    return shared[index] if isinstance(shared, tuple) else shared
+
+
+def _level(path: str, child: nnx.Module) -> str:
+    """The path of a child: its own name takes the place of the last part, unless it has no level."""
     name = getattr(child, 'name', None)
     return _join(path.rpartition('/')[0], name) if path and name else path
 

@@ -75,8 +75,8 @@ class Conv1D(Convolution):
     Mask: output i is valid if input `i * s` is; for the paddings in `valid` if all inputs of its window are
     (in 'causal_valid' what lies before the start counts as valid); for 'semicausal_full' if any is. Invalid
     inputs count as zeros.
-    State: the last inputs with their masks, `padding.Window.buffer` of them (at most ek - 1); for
-    'causal_valid' a clock too.
+    State: the last inputs with their masks, `padding.Window.buffer` of them (at most ek - 1), with dilation
+    in a ring; for 'causal_valid' a clock too.
     Parameters: `kernel [kernel_size, in / groups, filters]`, `bias [filters]`; with weight normalization
     (Salimans and Kingma, arXiv 1602.07868) `scale [filters]`, the lengths of the filters.
 

@@ -1,4 +1,5 @@
 import math
+import re
 import string
 from collections.abc import Callable
 from collections.abc import Sequence as PySequence
@@ -126,3 +127,83 @@ class DenseShaped(Stateless):
         bias = self.bias[...] if self.use_bias else None
         y = apply_einsum(self, f'...{a},{a}{b}->...{b}', flat, self.kernel[...], bias)
         return y.apply_values_masked(jnp.reshape, x.shape[:2] + self._shape)
+
+
+class EinsumDense(Stateless):
+    """A linear map of channels by an einsum equation, with a bias and an activation.
+
+    Shapes: `(batch, time, *in) -> (batch, time, *out)` by the equation `...in,kernel->...out`.
+
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | 1 | 1 | 0 | (0, 0) |
+
+    Mask: unchanged. State: none. Parameters: `kernel`, its shape by the equation; `bias`, from the first axis of `bias_axes` on, of size 1
+    where an axis is not listed.
+
+    Args:
+      equation: such as `'...nh,nhd->...d'`.
+      output_shape: the sizes of the output axes; None for one that the input has.
+      bias_axes: the letters of the output axes along which the bias varies; none without a bias.
+
+    Raises:
+      LayerError: the equation has another form, or its sizes do not fit.
+
+    >>> import seqlayers as sl
+    >>> model = sl.EinsumDense('...ab,ac->...cb', [6, None], bias_axes='c').build(sl.ChannelSpec((5, 7)), rngs=0)
+    >>> model.kernel.shape, model.bias.shape, model.output_spec.shape
+    ((5, 6), (6, 1), (6, 7))
+    """
+
+    equation: str
+    output_shape: PySequence[int | None]
+    bias_axes: str = ''
+    activation: Callable | None = None
+    compute_dtype: Any = None
+    param_dtype: Any = np.dtype('float32')
+    precision: Any = None
+    kernel_init: Callable = lecun_normal
+    kernel_sharding: Any = None
+    bias_init: Callable = zeros
+    bias_sharding: Any = None
+
+    def __post_init__(self):
+        _ = self._letters
+
+    @property
+    def _letters(self) -> tuple[str, str, str]:
+        """The axes of input, kernel and output."""
+        match = re.fullmatch(r'\.\.\.([a-zA-Z]*),([a-zA-Z]*)->\.\.\.([a-zA-Z]*)', self.equation.replace(' ', ''))
+        if not match or any(len(set(axes)) != len(axes) for axes in match.groups()):
+            raise LayerError(
+                f'EinsumDense: equation {self.equation!r} must have the form "...in,kernel->...out", no letter twice in one part'
+            )
+        inputs, kernel, outputs = match.groups()
+        if set(kernel) - set(inputs + outputs) or set(self.bias_axes) - set(outputs) or len(self.output_shape) != len(outputs):
+            raise LayerError(
+                f'EinsumDense: in {self.equation!r} the kernel takes axes of input and output, bias_axes {self.bias_axes!r} axes of the '
+                f'output, and output_shape {self.output_shape} has a size for each of them'
+            )
+        return inputs, kernel, outputs
+
+    def setup(self, input_spec, rngs, constants):
+        inputs, kernel, outputs = self._letters
+        if len(inputs) != len(input_spec.shape):
+            raise LayerError(f'equation {self.equation!r} is for {len(inputs)} channel axes and got {input_spec.shape}')
+        sizes = dict(zip(inputs, input_spec.shape, strict=True))
+        for letter, size in zip(outputs, self.output_shape, strict=True):
+            if size is None and letter not in sizes or size is not None and sizes.setdefault(letter, size) != size:
+                raise LayerError(f'output_shape {self.output_shape} does not fit {self.equation!r} with channels {input_spec.shape}')
+        contracted = [sizes[a] for a in kernel if a in inputs and a not in outputs]
+        self.kernel = param(
+            self.kernel_init, rngs, tuple(sizes[a] for a in kernel), self.param_dtype,
+            fan_in=math.prod(contracted), sharding=self.kernel_sharding,
+        )  # fmt: skip
+        if self.bias_axes:
+            first = min(outputs.index(a) for a in self.bias_axes)
+            shape = tuple(sizes[a] if a in self.bias_axes else 1 for a in outputs[first:])
+            self.bias = param(self.bias_init, rngs, shape, self.param_dtype, sharding=self.bias_sharding)
+
+    def layer(self, x, *, training, constants=None):
+        bias = self.bias[...] if self.bias_axes else None
+        return apply_einsum(self, self.equation, x, self.kernel[...], bias)

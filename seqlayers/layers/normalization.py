@@ -171,3 +171,44 @@ class RMSNormalization(Stateless):
         if self.use_scale:
             values = values * as_channels(self, self.scale)
         return x.replace(values=values)
+
+
+class L2Normalize(Stateless):
+    """Scales the channels of each timestep to a Euclidean length of 1.
+
+    Shapes: `(batch, time, *channels)` unchanged.
+
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | 1 | 1 | 0 | (0, 0) |
+
+    Where all normalized channels are 0, so is the output, and the gradient to the input. Computed in float32 or wider.
+
+    Mask: unchanged. State: none. Parameters: none.
+
+    Args:
+      axis: see `LayerNormalization`.
+
+    Raises:
+      LayerError: `axis` is not a channel axis, or the input is not floating.
+
+    >>> import jax.numpy as jnp, seqlayers as sl
+    >>> model = sl.L2Normalize().build(sl.ChannelSpec((2,)), rngs=0)
+    >>> model.layer(sl.Sequence.from_values(jnp.array([[[3.0, 4.0]]])), training=False).values.round(3).tolist()
+    [[[0.6000000238418579, 0.800000011920929]]]
+    """
+
+    axis: int | Sequence[int] = -1
+    epsilon: float = 1e-12
+
+    def setup(self, input_spec, rngs, constants):
+        check_floating(input_spec)
+        channel_axes(self.axis, input_spec.shape)
+
+    def layer(self, x, *, training, constants=None):
+        axes = normalized_axes(self)
+
+        def scaled(values):
+            return values * inverse_root((values**2).sum(axes, keepdims=True), self.epsilon)
+
+        return x.apply_values_masked(lambda values: in_at_least_float32(scaled, values))

@@ -59,7 +59,7 @@ class Overlapping(SequenceLayer):
             return ()
         shape = (batch_size, 1, *self.input_spec.shape)
         x = jax.ShapeDtypeStruct(shape, self.input_spec.dtype)
-        spec = jax.eval_shape(lambda values: self.spread(values, training), x)
+        spec = jax.eval_shape(lambda values: self.spread(values, training=False), x)
         sums = jnp.zeros((batch_size, window.overlap, *spec.shape[2:]), spec.dtype)
         if window.told_offset:
             return sums, jnp.ones((batch_size, reach(window)), bool), clock(batch_size, offset)

@@ -13,7 +13,7 @@ SLACK = 8
 class Ring(NamedTuple):
     """The last timesteps of a stream, written in place: for windows that read few of many.
 
-    Every row has its own place to write, so that one row of a batch can start anew, or rest, while others go on.
+    Every row has its own place to write: one row of a batch can start anew, or rest, while others go on.
 
     entries: a `Sequence` of as many timesteps as are read, and `SLACK` more.
     slot: where the next timestep goes, int32 `(batch,)`.

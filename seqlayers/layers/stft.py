@@ -94,9 +94,9 @@ class InverseSTFT(Composite):
     Block size, output ratio, latencies, mask and state: those of `OverlapAdd`. Receptive field: that of
     `OverlapAdd`, less the frames that the window multiplies by zero.
 
-    It undoes `STFT` if `window_fn` is `signal.inverse_stft_window_fn(frame_step, window_fn of the STFT)`
-    (Griffin and Lim, 1984): in 'causal' padding frame_length - frame_step output timesteps late, in
-    'semicausal_full' without delay.
+    It undoes `STFT` if `window_fn` is `signal.InverseSTFTWindow(frame_step, window_fn of the STFT)`
+    (Griffin and Lim, 1984): with 'semicausal_full' on both sides without delay; or in steps, with
+    'semicausal' on the way there and 'causal' back, frame_length - frame_step output timesteps late.
 
     Args:
       window_fn: makes the window of a length; None for none.

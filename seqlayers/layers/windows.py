@@ -60,9 +60,10 @@ class Windowed(SequenceLayer):
     stands in front of the block. What follows is the same: windows at 0, stride, 2 * stride, ... of what
     there is.
 
-    State: `(buffer,)`, a `Sequence` of the last `window.buffer` timesteps; `()` if no window reaches back
-    behind a block. With padding 'causal_valid' `(buffer, clock)`: padding counts as valid there, and so do
-    void timesteps, which the clock tells apart.
+    State: `(buffer,)`, a `Sequence` of the last `window.buffer` timesteps, or with dilation a `Ring` of them,
+    of which a step reads only what it needs; `()` if no window reaches back behind a block. With padding
+    'causal_valid' `(buffer, clock)`: padding counts as valid there, and so do void timesteps, which the clock
+    tells apart.
     """
 
     @property

@@ -245,7 +245,8 @@ class _Check:
             if not error <= 20 * self.tolerance * max(np.abs(a).max(initial=0), 1e-3):
                 name = 'the input' if path[0].idx == 1 else f'parameter {_parameter_name(path[1:])}'
                 raise _Broken(f'the gradient by {name} differs between layer and step by {error:.3g}', '')
-        return f'by the input and {len(leaves) - 1} parameters: equal' if smooth[-1] else f'by {len(leaves) - 1} parameters: equal'
+        parameters = f'{len(leaves) - 1} parameter{"s" * (len(leaves) != 2)}'
+        return f'by {"the input and " * smooth[-1]}{parameters}: equal'
 
     def padding_invariance(self) -> str:
         poisoned = poison(self.x)

@@ -17,7 +17,12 @@ def measured_support(call: Mapping[str, Any], model: SequenceLayer, x: Sequence)
     arguments of `model.layer`. Also returns the mask of the outputs.
     """
     measure = _by_gradient if jnp.issubdtype(x.dtype, jnp.inexact) else _by_change
-    return measure(lambda x: model.layer(x, **call), x)
+    leaves, structure = jax.tree.flatten(model)
+
+    def run(x: Sequence) -> Sequence:  # a model of the current trace: statistics are updated in place
+        return jax.tree.unflatten(structure, leaves).layer(x, **call)
+
+    return measure(run, x)
 
 
 def _by_gradient(run: Callable, x: Sequence) -> tuple[jax.Array, jax.Array]:

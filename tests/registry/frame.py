@@ -15,6 +15,6 @@ CASES = [
     Case(sl.OverlapAdd(5, 2, 'semicausal_full'), channels=(5, 2)),
     Case(sl.OverlapAdd(3, 3, 'causal'), channels=(3,), dtype='int32'),
     Case(sl.OverlapAdd(1, 1), channels=(1, 2)),
-    # In this chain the channels cancel taps, which timing cannot know.
-    Case(sl.Serial([sl.Frame(4, 2), sl.OverlapAdd(4, 2, 'causal')]), channels=()),
+    # The channels of frames cancel taps here, which timing cannot know.
+    Case(sl.Serial([sl.Frame(4, 2), sl.OverlapAdd(4, 2, 'causal')]), channels=(), exact_field=False),
 ]

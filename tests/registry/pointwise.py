@@ -45,9 +45,17 @@ CASES = [
     Case(sl.Affine(use_bias=False, shape=(4,))),
     Case(sl.Affine(use_scale=False, shape=(3, 1)), channels=(3, 4)),
     Case(sl.Dropout(0.5)),
-    Case(sl.Dropout(1.0)),
-    Case(sl.Dropout(0.5, broadcast_dims=(0, 2))),
-    Case(sl.Dropout(0.5, broadcast_dims=(1,))),
-    Case(sl.Dropout(0.5), dtype='int32'),
-    Case(sl.Serial([sl.Lookahead(2), sl.Dropout(0.5), sl.Dense(4), sl.Repeat(sl.Dropout(0.5), 2)])),
+    Case(sl.Dropout(0.5), training=True, exact_field=False),
+    Case(sl.Dropout(0.5, broadcast_dims=(1, 2)), training=True, exact_field=False),
+    Case(sl.Dropout(0.5), dtype='int32', training=True),
+    Case(sl.Dropout(1.0), training=True, exact_field=False),
+    Case(
+        sl.Serial(
+            [sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dropout(0.5), sl.Dense(4)]), 2)]
+        ),
+        training=True,
+        bfloat16=False,
+        exact_field=False,
+        name='dropout behind latency',
+    ),
 ]

@@ -33,7 +33,7 @@ CASES = [
         dtype='complex64',
     ),
     Case(sl.InverseSTFT(8, 3, 7, None, time_padding='semicausal_full'), channels=(4,), dtype='complex64'),
-    Case(sl.InverseSTFT(8, 2, 8, sl.signal.inverse_stft_window_fn(2)), channels=(5,), dtype='complex64'),
+    Case(sl.InverseSTFT(8, 2, 8, sl.signal.InverseSTFTWindow(2)), channels=(5,), dtype='complex64'),
     Case(sl.LinearToMelSpectrogram(3, 8000, 100.0, 3800.0), channels=(9,)),
     Case(sl.LinearToMelSpectrogram(3, 8000.0, 0.0, 4000.0), channels=(2, 9)),
 ]

@@ -22,4 +22,13 @@ CASES = [
             sl.Conv1D(3, 3, strides=3, padding='causal_valid'), sl.Conv1D(3, 2, strides=3, padding='valid'), combination='mean'
         )
     ),
+    Case(sl.Shared({'conv': sl.Conv1D(4, 3, padding='same')}, sl.Serial([sl.Ref('conv'), sl.Repeat(sl.Ref('conv'), 2)])), bfloat16=False),
+    Case(
+        sl.Shared(
+            {'embedding': sl.Embedding(dimension=4, num_embeddings=8)},
+            sl.Serial([sl.Ref('embedding'), sl.LSTM(4), sl.EmbeddingTranspose('embedding')]),
+        ),
+        channels=(),
+        dtype='int32',
+    ),
 ]
