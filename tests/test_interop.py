@@ -1,5 +1,7 @@
 """Checkpoints of the published library: paths, spellings, round trips and errors."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ class Block(sl.Composite):
 class Averages(sl.Stateless):
     """Holds a running average one level below its own, as BatchNormalization does."""
 
-    published_names = {'mean': 'BatchNorm_0/mean', 'scale': 'BatchNorm_0/scale'}
+    published_names: typing.ClassVar = {'mean': 'BatchNorm_0/mean', 'scale': 'BatchNorm_0/scale'}
 
     def setup(self, input_spec, rngs, constants):
         self.scale = nnx.Param(jnp.ones(input_spec.shape))
@@ -54,7 +56,10 @@ PATHS = {
     'root': (dense(), {'params/kernel': (2, 2)}),
     'root with a name': (dense(name='x'), {'params/kernel': (2, 2)}),
     'numbers count all layers': (sl.Serial([sl.Relu(), dense()]), {'params/layers_1/kernel': (2, 2)}),
-    'names': (sl.Serial([dense(name='x'), dense()]), {'params/x/kernel': (2, 2), 'params/layers_1/kernel': (2, 2)}),
+    'names': (
+        sl.Serial([dense(name='x'), dense()]),
+        {'params/x/kernel': (2, 2), 'params/layers_1/kernel': (2, 2)},
+    ),
     'parallel': (sl.Parallel([dense(), dense()]), {f'params/layers_{i}/kernel': (2, 2) for i in (0, 1)}),
     'residual': (
         sl.Residual([dense()], shortcut_layers=[sl.Relu(), dense(), dense(name='x')]),
@@ -167,8 +172,16 @@ def test_all_spellings_of_the_variables():
             'params/layers_1/BatchNorm_0/scale': scale,
             'batch_stats/layers_1/BatchNorm_0/mean': mean,
         },
-        {'layers_0/kernel': kernel, 'layers_0': {'bias': bias}, 'layers_1': layers['layers_1'], 'batch_stats': stats},
-        {'params': jax.tree.map(lambda a: meta.Partitioned(a, (None,) * a.ndim), layers), 'batch_stats': stats},
+        {
+            'layers_0/kernel': kernel,
+            'layers_0': {'bias': bias},
+            'layers_1': layers['layers_1'],
+            'batch_stats': stats,
+        },
+        {
+            'params': jax.tree.map(lambda a: meta.Partitioned(a, (None,) * a.ndim), layers),
+            'batch_stats': stats,
+        },
     ]
     loaded = [load_published(model, variables) for variables in spellings]
     assert all(same_weights(model, loaded[0]) for model in loaded)
@@ -201,7 +214,9 @@ def test_one_error_lists_all_that_does_not_fit():
 
 
 def test_a_declaration_has_no_weights():
-    with pytest.raises(sl.LayerError, match=r'load_published: takes a built model, Dense\(2\) is a declaration'):
+    with pytest.raises(
+        sl.LayerError, match=r'load_published: takes a built model, Dense\(2\) is a declaration'
+    ):
         load_published(sl.Dense(2), {})
     with pytest.raises(sl.LayerError, match='to_published: takes a built model'):
         to_published(sl.Dense(2))

@@ -2,8 +2,8 @@
 
 There a variable is found by the names on the way to it: `params/layers_0/shortcut_layer/layers_1/kernel`. The
 names follow from the attributes of a model: a child is called by its own `name`, else by its attribute, and
-children in a tuple are numbered. A class of which that is not true says so in `published_names`, which maps an
-attribute to its published path; an empty path means no level at all.
+children in a tuple are numbered. A class of which that is not true says so in `published_names`, a map from
+an attribute to its published path; an empty path means no level at all.
 """
 
 import copy
@@ -32,9 +32,9 @@ def load_published(model: Model, variables: Mapping[str, Any]) -> Model:
     """The model with the weights of a checkpoint of the published library.
 
     Args:
-      model: a built model, also one built under `jax.eval_shape`, before any weight is drawn. It stays as it is.
-      variables: arrays by their published path, nested or flat with `/`, with or without the leading `params`.
-        They are converted to the dtypes of the model.
+      model: a built model, perhaps under `jax.eval_shape`, so that no weight is drawn. It stays as it is.
+      variables: arrays by their published path, nested or flat with `/`, with or without the leading
+        `params`. They are converted to the dtypes of the model.
 
     Raises:
       LayerError: the model is not built; or variables are missing, left over or misshapen: all are listed.

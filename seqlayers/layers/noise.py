@@ -5,39 +5,40 @@ import jax
 
 from seqlayers import random
 from seqlayers.clock import clock, tick
+from seqlayers.initializers import Initializer
 from seqlayers.layer import SequenceLayer
 
 
 @dataclasses.dataclass(frozen=True)
-class Uniform:
+class UniformNoise(Initializer):
     """Noise from `minval` to `maxval`."""
 
     minval: float = 0.0
     maxval: float = 1.0
 
-    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def __call__(self, key, shape, dtype, fan_in=None):
         return jax.random.uniform(key, shape, dtype, self.minval, self.maxval)
 
 
 @dataclasses.dataclass(frozen=True)
-class Normal:
+class NormalNoise(Initializer):
     """Gaussian noise."""
 
     mean: float = 0.0
     stddev: float = 1.0
 
-    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def __call__(self, key, shape, dtype, fan_in=None):
         return self.mean + self.stddev * jax.random.normal(key, shape, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncatedNormal:
+class TruncatedNormalNoise(Initializer):
     """Gaussian noise without what is more than two standard deviations away."""
 
     mean: float = 0.0
     stddev: float = 1.0
 
-    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def __call__(self, key, shape, dtype, fan_in=None):
         return self.mean + self.stddev * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
 
@@ -72,9 +73,9 @@ class AddNoise(SequenceLayer):
     training_only: bool
     rng_collection: str = 'params'
 
-    Uniform = Uniform
-    Normal = Normal
-    TruncatedNormal = TruncatedNormal
+    Uniform = UniformNoise
+    Normal = NormalNoise
+    TruncatedNormal = TruncatedNormalNoise
 
     def _is_on(self, training: bool) -> bool:
         return training or not self.training_only
