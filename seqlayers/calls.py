@@ -211,5 +211,6 @@ def _check_output(layer: Any, y: Any, x: Sequence | None = None) -> None:
         ratio = layer._facts.output_ratio
         if y.shape[1] * ratio.denominator != x.shape[1] * ratio.numerator:  # arithmetic of a Fraction is slow
             raise OutputError(
-                f'returned {y.shape[1]} timesteps for {x.shape[1]}; its output ratio {ratio} demands {x.shape[1] * ratio}'
+                f'returned {y.shape[1]} timesteps for {x.shape[1]}; its output ratio {ratio} demands '
+                f'{x.shape[1] * ratio}'
             )

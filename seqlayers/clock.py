@@ -1,8 +1,8 @@
 """Clocks: the time of the next input timestep, for layers that must know where they are.
 
-A clock starts at minus the offset, so that what upstream layers emit before their first output (void timesteps) has negative
-time. It is int32 and stops at 2**30: after that only its sign and the order of recent timesteps could be asked for.
-"""
+A clock starts at minus the offset, so that what upstream layers emit before their first output (void timesteps) has
+negative time. It is int32 and stops at 2**30: after that only its sign and the order of recent timesteps could be
+asked for."""
 
 import jax
 import jax.numpy as jnp

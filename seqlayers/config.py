@@ -17,7 +17,8 @@ from seqlayers.sequence import ChannelSpec
 
 
 def to_config(layer: Any) -> dict[str, Any]:
-    """The declaration of a layer (built or not) as a JSON-ready dict: its type, and the fields that differ from defaults.
+    """The declaration of a layer (built or not) as a JSON-ready dict: its type, and the fields that differ from
+    defaults.
 
     >>> import jax, seqlayers as sl
     >>> to_config(sl.Serial([sl.Dense(3, activation=jax.nn.relu)]))
@@ -107,7 +108,8 @@ def _decode(value: Any, place: str) -> Any:
     fields = {f.name for f in dataclasses.fields(cls)} | set(getattr(cls, 'field_aliases', ()))
     if unknown := sorted(value.keys() - fields - {'type'}):
         raise ValueError(
-            f'from_config: {cls.__name__} at {place} has no field {", ".join(unknown)}; it has: {", ".join(sorted(fields))}'
+            f'from_config: {cls.__name__} at {place} has no field {", ".join(unknown)}; it has: '
+            f'{", ".join(sorted(fields))}'
         )
     fields = {k: _decode(v, f'{place}.{k}') for k, v in value.items() if k != 'type'}
     try:

@@ -34,7 +34,7 @@ class Context(MutableMapping):
     path is static, so that a function traced for one place in a model is never reused for another.
     """
 
-    __slots__ = ('entries', 'key', 'owner', 'tape', '_path', '_parent', '_next_name')
+    __slots__ = ('_next_name', '_parent', '_path', 'entries', 'key', 'owner', 'tape')
 
     def __init__(self, entries: dict[str, Any], key: Any = None, owner: Any = None, path: str | None = ''):
         self.entries, self.key, self.owner = entries, key, owner

@@ -8,7 +8,8 @@ import numpy as np
 
 
 def promoted_dtype(*dtypes: Any, dtype: Any = None) -> np.dtype:
-    """`dtype` if given, else the common dtype of the arguments (None is skipped), lifted to float32 if it is an integer.
+    """`dtype` if given, else the common dtype of the arguments (None is skipped), lifted to float32 if it is an
+    integer.
 
     Raises:
       ValueError: the given `dtype` is not inexact.

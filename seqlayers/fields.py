@@ -30,9 +30,7 @@ class Field:
         self.ratio = ratio
         self.period = period or ratio.numerator
         if self.period % ratio.numerator:
-            raise ValueError(
-                f'At output_ratio {ratio}, period must be a multiple of the numerator, not {period}.'
-            )
+            raise ValueError(f'At output_ratio {ratio}, period must be a multiple of the numerator, not {period}.')
 
     def reads(self, outputs: IntervalSet) -> IntervalSet:
         """The inputs that a set of outputs reads.

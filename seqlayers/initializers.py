@@ -1,8 +1,7 @@
 """Initializers as small frozen dataclasses: equal by value, picklable, and so without a retrace under `jit`.
 
-Each is called as `init(key, shape, dtype, fan_in=...)`. The layer says the fan-in of its kernel, because only it knows which
-axes are inputs: kernels with several output axes (heads, units) then get the right scale too.
-"""
+Each is called as `init(key, shape, dtype, fan_in=...)`. The layer says the fan-in of its kernel, because only it
+knows which axes are inputs: kernels with several output axes (heads, units) then get the right scale too."""
 
 import dataclasses
 import functools
@@ -85,7 +84,9 @@ class VarianceScaling(Initializer):
         fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
         stddev = math.sqrt(self.scale / max(fan_in, 1))
         if self.distribution not in _STANDARD:
-            raise ValueError(f'VarianceScaling: distribution must be one of {", ".join(_STANDARD)}, got {self.distribution!r}')
+            raise ValueError(
+                f'VarianceScaling: distribution must be one of {", ".join(_STANDARD)}, got {self.distribution!r}'
+            )
         return _draw(self.distribution, key, shape, dtype, stddev)
 
 
@@ -112,7 +113,9 @@ orthogonal = Orthogonal()
 
 
 def initialize(init: Any, rngs: Any, shape: tuple[int, ...], dtype: Any, fan_in: int | None = None) -> jax.Array:
-    """Calls an initializer of this module, or any `(key, shape, dtype)` function such as those of `jax.nn.initializers`."""
+    """Calls an initializer of this module, or any `(key, shape, dtype)` function such as those of
+    `jax.nn.initializers`.
+    """
     if isinstance(init, Initializer):
         return init(rngs.params(), shape, dtype, fan_in=fan_in)
     return init(rngs.params(), shape, dtype)

@@ -35,7 +35,8 @@ class _StepFacts(NamedTuple):
 
 
 class SequenceLayer(Declared):
-    """Base of all layers: one object that runs a whole sequence (`layer`) or block by block (`step`), with equal results.
+    """Base of all layers: one object that runs a whole sequence (`layer`) or block by block (`step`), with equal
+    results.
 
     Constructed, a layer is a declaration: hyper-parameters only, with its timing known. `build` returns a new layer
     with parameters. All timesteps count from 0; unless said otherwise, latency at the input is in input timesteps and
@@ -79,15 +80,11 @@ class SequenceLayer(Declared):
         """The whole sequence at once."""
         return self.layer_with_emits(x, training=training, constants=constants)[0]
 
-    def layer_with_emits(
-        self, x: Sequence, *, training: bool, constants: Constants = None
-    ) -> tuple[Sequence, Emits]:
+    def layer_with_emits(self, x: Sequence, *, training: bool, constants: Constants = None) -> tuple[Sequence, Emits]:
         """Like `layer`, and what the layers inside wish to show (attention weights, say)."""
         return self.layer(x, training=training, constants=constants), ()
 
-    def step(
-        self, x: Sequence, state: State, *, training: bool, constants: Constants = None
-    ) -> tuple[Sequence, State]:
+    def step(self, x: Sequence, state: State, *, training: bool, constants: Constants = None) -> tuple[Sequence, State]:
         """The next block: `n * block_size` input timesteps to `n * block_size * output_ratio` output timesteps."""
         return self.step_with_emits(x, state, training=training, constants=constants)[:2]
 
@@ -252,7 +249,7 @@ _OUTPUT_SPECS: dict[tuple[SequenceLayer, ChannelSpec], ChannelSpec] = {}
 
 
 class Stateless(SequenceLayer):
-    """A layer without memory: a step is `layer` on the block. Authors write `layer` (and `timing`, if not pointwise)."""
+    """A layer without memory: a step is `layer` of the block. Authors write `layer`, and `timing` if not pointwise."""
 
     def step(self, x, state, *, training, constants=None):
         return self.layer(x, training=training, constants=constants), state
@@ -271,7 +268,7 @@ class Composite(SequenceLayer):
     >>> class FeedForward(sl.Composite):
     ...     width: int
     ...     def body(self):
-    ...         return sl.Residual([sl.RMSNormalization(), sl.Dense(4 * self.width), sl.Swish(), sl.Dense(self.width)])
+    ...         return sl.Residual([sl.Dense(4 * self.width), sl.Swish(), sl.Dense(self.width)])
     >>> FeedForward(8).receptive_field
     (0, 0)
     """

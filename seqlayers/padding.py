@@ -36,9 +36,7 @@ PADDING_MODES = tuple(_MODES)
 TRANSPOSED_PADDING_MODES = ('valid', 'same', 'causal', 'semicausal_full')
 
 
-def validate_padding(
-    padding: Padding, modes: tuple[str, ...] = PADDING_MODES, allow_explicit: bool = False
-) -> Padding:
+def validate_padding(padding: Padding, modes: tuple[str, ...] = PADDING_MODES, allow_explicit: bool = False) -> Padding:
     """Returns the padding if it is one of `modes` or, where allowed, two ints (left, right) >= 0.
 
     Raises:

@@ -13,8 +13,8 @@ def param(
 ) -> nnx.Param:
     """A parameter drawn by `init`. `fan_in` is the number of inputs that one output sums over.
 
-    `sharding` names the mesh axes of the parameter's axes; they are applied when the model is built under `jax.set_mesh`.
-    """
+    `sharding` names the mesh axes of the parameter's axes; they are applied when the model is built under
+    `jax.set_mesh`."""
     value = initialize(init, rngs, shape, dtype, fan_in)
     if sharding is not None and not jax.sharding.get_abstract_mesh().empty:
         value = jax.lax.with_sharding_constraint(value, jax.sharding.PartitionSpec(*sharding))

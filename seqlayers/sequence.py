@@ -46,8 +46,8 @@ class Sequence:
     """Values `(batch, time, *channels)` with a mask `(batch, time)`: True where a timestep is valid.
 
     An invalid timestep is padding: whatever its value is (zero, noise, NaN), it must not change any valid output.
-    `MaskedSequence` is the same with the promise that invalid timesteps hold zeros. Both are pytrees. The arrays may be
-    JAX's or NumPy's, and stay what they are.
+    `MaskedSequence` is the same with the promise that invalid timesteps hold zeros. Both are pytrees. The arrays may
+    be JAX's or NumPy's, and stay what they are.
 
     >>> x = Sequence.from_lengths(jnp.ones((2, 4, 3)), [4, 2])
     >>> x
@@ -60,7 +60,7 @@ class Sequence:
       ValueError: the mask's shape is not the batch and time of the values.
     """
 
-    __slots__ = ('values', 'mask')
+    __slots__ = ('mask', 'values')
     values: jax.Array
     mask: jax.Array
 
@@ -112,8 +112,7 @@ class Sequence:
         values, lengths = _as_values(values), jnp.asarray(lengths)
         if lengths.shape != values.shape[:1]:
             raise ValueError(
-                f'Sequence: lengths need one entry for each of the {values.shape[0]} items, '
-                f'got shape {lengths.shape}.'
+                f'Sequence: lengths need one entry for each of the {values.shape[0]} items, got shape {lengths.shape}.'
             )
         kind = MaskedSequence if is_masked else Sequence
         return kind(values, sequence_mask(lengths, values.shape[1]))
@@ -262,7 +261,8 @@ def _check(values: Any, mask: Any) -> None:
             )
     if mask.dtype != bool and mask.dtype != jax.dtypes.float0:
         raise TypeError(
-            f'Sequence: the mask must be boolean (True where a timestep is valid), got {mask.dtype}{list(mask.shape)}. '
+            'Sequence: the mask must be boolean (True where a timestep is valid), got '
+            f'{mask.dtype}{list(mask.shape)}. '
             'Write mask > 0 (or mask.astype(bool)) to convert it, or give lengths to Sequence.from_lengths.'
         )
     if mask.ndim < 2 or values.shape[: mask.ndim] != mask.shape:

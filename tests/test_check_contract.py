@@ -39,7 +39,9 @@ class LeaksTheFuture(RunningSum):
 
 class ForgetsItsState(RunningSum):
     def step(self, x, state, *, training, constants=None):
-        return RunningSum.step(self, x, buffers.empty(x.shape[0], 1, self.input_spec), training=training, constants=constants)
+        return RunningSum.step(
+            self, x, buffers.empty(x.shape[0], 1, self.input_spec), training=training, constants=constants
+        )
 
 
 class ForgetsTheBufferInLongBlocks(RunningSum):

@@ -12,13 +12,15 @@ from seqlayers.sequence import Sequence
 class Bidirectional(SequenceLayer):
     """One layer from the start to the end and one from the end to the start; the outputs combined.
 
-    Shapes: `(batch, time, *in) -> (batch, time * ratio, *combined)`; see `CombinationMode` for the channels. It cannot step: the
-    backward layer begins at the end. Receptive field: that of `forward` united with the mirrored one of `backward`.
+    Shapes: `(batch, time, *in) -> (batch, time * ratio, *combined)`; see `CombinationMode` for the channels. It
+    cannot step: the backward layer begins at the end. Receptive field: that of `forward` united with the mirrored one
+    of `backward`.
 
-    Each item is mirrored about its own last valid timestep, so padding never matters. (The published layer mirrors the whole
-    array; then the result of a strided layer depends on how far an item was padded.)
+    Each item is mirrored about its own last valid timestep, so padding never matters. (The published layer mirrors
+    the whole array; then the result of a strided layer depends on how far an item was padded.)
 
-    Mask: a timestep is valid where both outputs are. Emits: `(forward, backward)`, those of `backward` in mirrored time.
+    Mask: a timestep is valid where both outputs are. Emits: `(forward, backward)`, those of `backward` in mirrored
+      time.
 
     Raises:
       LayerError: the output ratios differ.
@@ -59,7 +61,9 @@ class Bidirectional(SequenceLayer):
         end = _last_valid(x.mask) // phase * phase + phase  # where each item is mirrored: a whole number of phases
         mirrored = _mirror(x.pad_to_multiple(phase), end, -(-x.shape[1] // phase) * phase)
         z, backward_emits = self.backward.layer_with_emits(mirrored, training=training, constants=constants)
-        z = _mirror(z, (end * self.backward.output_ratio.numerator) // self.backward.output_ratio.denominator, y.shape[1])
+        z = _mirror(
+            z, (end * self.backward.output_ratio.numerator) // self.backward.output_ratio.denominator, y.shape[1]
+        )
         return combine([y, z], CombinationMode(self.combination)), (forward_emits, backward_emits)
 
 

@@ -9,9 +9,9 @@ from seqlayers.context import LayerError
 class Blockwise(Wrapper):
     """The layer inside, in larger blocks: a step takes a multiple of `block_size` input timesteps at once.
 
-    Shapes, output ratio, latencies, receptive field, mask, state and emits are those of the layer inside; only the block size
-    differs. A larger block makes steps fewer and better at using the machine; it adds no latency of its own, but whoever
-    calls has to wait for a whole block. `layer` is not divided into blocks.
+    Shapes, output ratio, latencies, receptive field, mask, state and emits are those of the layer inside; only the
+    block size differs. A larger block makes steps fewer and better at using the machine; it adds no latency of its
+    own, but whoever calls has to wait for a whole block. `layer` is not divided into blocks.
 
     Raises:
       LayerError: `block_size` is no multiple of that of the layer inside.
@@ -31,7 +31,8 @@ class Blockwise(Wrapper):
         inner = self.child_layer.block_size
         if self.block < 1 or self.block % inner:
             raise LayerError(
-                f'Blockwise: block_size must be a multiple of {inner}, the block size of {self.child_layer!r}; got {self.block}'
+                f'Blockwise: block_size must be a multiple of {inner}, the block size of {self.child_layer!r}; got '
+                f'{self.block}'
             )
 
     @property

@@ -16,9 +16,8 @@ Named = tuple[str, SequenceLayer]
 class Delayed(NamedTuple):
     """The state of a layer with a delay that its combinator put before it (in a chain) or behind it (in a branch).
 
-    Only steps are delayed; how long is read off the buffer, so `step` needs not know the offset. It stands inside the tuple
-    of a combinator's state, and is never the whole state of a layer.
-    """
+    Only steps are delayed; how long is read off the buffer, so `step` needs not know the offset. It stands inside the
+    tuple of a combinator's state, and is never the whole state of a layer."""
 
     state: State
     buffer: Sequence

@@ -10,8 +10,8 @@ from seqlayers.combinators.wrapper import Wrapper
 class CheckpointGradient(Wrapper):
     """The layer inside, its inner values recomputed in the backward pass instead of kept: less memory, more work.
 
-    Shapes, time, mask, state and emits are those of the layer inside, and so are all results. `prevent_cse` and `policy` go to
-    `jax.checkpoint`.
+    Shapes, time, mask, state and emits are those of the layer inside, and so are all results. `prevent_cse` and
+    `policy` go to `jax.checkpoint`.
 
     >>> import seqlayers as sl
     >>> sl.CheckpointGradient(sl.LSTM(4)).receptive_field

@@ -22,8 +22,9 @@ class Parallel(SequenceLayer):
     In steps, a branch of less latency is delayed until it meets the slowest, so branches may look ahead differently.
     In `layer`, branches of different length are cut to the shortest.
 
-    Mask: a timestep is valid where all branches are. State: a tuple with the state of each branch, itself a tuple
-    as in `Serial`, a `Delayed` where the branch is delayed. Emits: a dict by layer name. Without branches it is the identity.
+    Mask: a timestep is valid where all branches are. State: a tuple with the state of each branch, itself a tuple as
+    in `Serial`, a `Delayed` where the branch is delayed. Emits: a dict by layer name. Without branches it is the
+    identity.
 
     Raises:
       LayerError: the output ratios differ, or the channels do not broadcast.
@@ -45,7 +46,8 @@ class Parallel(SequenceLayer):
         ratios = [layer.output_ratio for layer in self.layers]
         if len(set(ratios)) > 1:
             raise LayerError(
-                f'Parallel: all branches need one output ratio, got {", ".join(map(str, ratios))} for {self.layers!r}. '
+                f'Parallel: all branches need one output ratio, got {", ".join(map(str, ratios))} for '
+                f'{self.layers!r}. '
                 'Add Downsample1D or Upsample1D to a branch'
             )
 

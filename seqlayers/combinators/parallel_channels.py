@@ -7,10 +7,12 @@ from seqlayers.sequence import ChannelSpec, Sequence
 
 
 class ParallelChannels(Wrapper):
-    """One layer, with one set of parameters, applied to `num_groups` equal parts of the last channel axis; the outputs combined.
+    """One layer, with one set of parameters, applied to `num_groups` equal parts of the last channel axis; the
+    outputs combined.
 
-    Shapes: `(batch, time, *outer, in) -> (batch, time * ratio, *combined)`: the layer maps `(*outer, in / num_groups)`; see
-    `CombinationMode` for the channels. Time and mask are those of the layer inside. State and emits: a tuple with one entry a group.
+    Shapes: `(batch, time, *outer, in) -> (batch, time * ratio, *combined)`: the layer maps `(*outer, in /
+    num_groups)`; see `CombinationMode` for the channels. Time and mask are those of the layer inside. State and
+    emits: a tuple with one entry a group.
 
     Raises:
       LayerError: the last channel axis does not divide into the groups.
@@ -29,7 +31,8 @@ class ParallelChannels(Wrapper):
     def setup(self, input_spec, rngs, constants):
         if not input_spec.shape or input_spec.shape[-1] % self.num_groups:
             raise LayerError(
-                f'divides the last channel axis into {self.num_groups} groups, which channels {input_spec.shape} do not allow'
+                f'divides the last channel axis into {self.num_groups} groups, which channels {input_spec.shape} do '
+                'not allow'
             )
         *outer, channels = input_spec.shape
         group = ChannelSpec((*outer, channels // self.num_groups), input_spec.dtype)
@@ -39,7 +42,9 @@ class ParallelChannels(Wrapper):
 
     def _groups(self, x: Sequence) -> list[Sequence]:
         width = x.shape[-1] // self.num_groups
-        return [x.apply_values_masked(lambda v, i=i: v[..., i * width : (i + 1) * width]) for i in range(self.num_groups)]
+        return [
+            x.apply_values_masked(lambda v, i=i: v[..., i * width : (i + 1) * width]) for i in range(self.num_groups)
+        ]
 
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
         def initial(i):

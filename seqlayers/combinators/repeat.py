@@ -23,8 +23,9 @@ class Repeat(SequenceLayer):
     |---|---|---|
     | of the layer | 1 | of the layer applied `num_repeats` times |
 
-    Mask: as the layers pass it on. State: a tuple of one, the state of the layer (a `Delayed` where each repetition is delayed),
-    with a leading axis of `num_repeats` on every leaf. Emits: those of the layer, with the same leading axis.
+    Mask: as the layers pass it on. State: a tuple of one, the state of the layer (a `Delayed` where each repetition
+    is delayed), with a leading axis of `num_repeats` on every leaf. Emits: those of the layer, with the same leading
+    axis.
 
     Args:
       layer: what is repeated; output ratio 1 and the same channels in and out.
@@ -98,7 +99,8 @@ class Repeat(SequenceLayer):
         shapes = {tuple(leaf.shape for leaf in jax.tree.leaves(state)) for state in states}
         if len(shapes) > 1:
             raise LayerError(
-                'the state of the layer has another shape in each repetition, because it depends on the latency before it. '
+                'the state of the layer has another shape in each repetition, because it depends on the latency '
+                'before it. '
                 f'Write Serial([layer] * {self.num_repeats}) instead'
             )
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
@@ -126,8 +128,8 @@ class Repeat(SequenceLayer):
 
     def step_with_emits(self, x, state, *, training, constants=None):
         def body(carry: tuple, repetition: tuple):
-            # The state of all repetitions stays in the carry, where it is updated in place. As inputs and outputs of the
-            # scan all of it would be copied in every step.
+            # The state of all repetitions stays in the carry, where it is updated in place. As inputs and outputs of
+            # the scan all of it would be copied in every step.
             (x, states), (child, i) = carry, repetition
             (state,) = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), states)
             inner = constants.folded(i).at(self.child_name)

@@ -19,10 +19,11 @@ class Residual(SequenceLayer):
     |---|---|---|---|
     | lcm of body and shortcut | that of both | the larger of the two | union |
 
-    In steps, the side of less latency is delayed until the two meet: a residual around a look-ahead streams as it is. In
-    `layer`, sides of different length are cut to the shorter.
+    In steps, the side of less latency is delayed until the two meet: a residual around a look-ahead streams as it is.
+    In `layer`, sides of different length are cut to the shorter.
 
-    Mask: a timestep is valid where both are. State: `(body, shortcut)`, each as in `Serial`, a `Delayed` where a side is delayed.
+    Mask: a timestep is valid where both are. State: `(body, shortcut)`, each as in `Serial`, a `Delayed` where a side
+      is delayed.
     Emits: `(body, shortcut)`.
 
     Raises:
@@ -44,7 +45,8 @@ class Residual(SequenceLayer):
         body, shortcut = self.timing_of_sides()
         if body.output_ratio != shortcut.output_ratio:
             raise LayerError(
-                f'Residual: body and shortcut need one output ratio, got {body.output_ratio} and {shortcut.output_ratio}. '
+                f'Residual: body and shortcut need one output ratio, got {body.output_ratio} and '
+                f'{shortcut.output_ratio}. '
                 f'Give shortcut_layers of ratio {body.output_ratio}, such as Downsample1D or Upsample1D'
             )
 
@@ -67,7 +69,8 @@ class Residual(SequenceLayer):
         (self.layers, body), (self.shortcut_layers, shortcut) = sides
         if body.shape != shortcut.shape:
             raise LayerError(
-                f'adds channels {body.shape} of the body to channels {shortcut.shape} of the shortcut; they must be equal. '
+                f'adds channels {body.shape} of the body to channels {shortcut.shape} of the shortcut; they must be '
+                'equal. '
                 f'End the body with DenseShaped({list(shortcut.shape)}), or project the shortcut with '
                 f'shortcut_layers=[DenseShaped({list(body.shape)})]'
             )

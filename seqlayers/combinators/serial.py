@@ -10,16 +10,18 @@ from seqlayers.layer import SequenceLayer
 class Serial(SequenceLayer):
     """Layers applied one after the other.
 
-    Shapes: `(batch, time, *in) -> (batch, time * ratio, *out)` of the layers in turn; an empty `Serial` is the identity.
+    Shapes: `(batch, time, *in) -> (batch, time * ratio, *out)` of the layers in turn; an empty `Serial` is the
+      identity.
 
     | block size | output ratio | latencies, receptive field |
     |---|---|---|
     | folded over the layers so that each gets whole blocks | product | composed, see `seqlayers.timing` |
 
-    A layer that cuts time into chunks (a stride, say) behind a look-ahead gets its input on a whole chunk: `step` inserts
-    the delay that this takes, and the latencies include it.
+    A layer that cuts time into chunks (a stride, say) behind a look-ahead gets its input on a whole chunk: `step`
+    inserts the delay that this takes, and the latencies include it.
 
-    Mask: as the layers pass it on. State: a tuple with the state of each layer, a `Delayed` where a delay is inserted.
+    Mask: as the layers pass it on. State: a tuple with the state of each layer, a `Delayed` where a delay is
+      inserted.
     Emits: a dict by layer name.
 
     Raises:

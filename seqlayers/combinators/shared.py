@@ -19,15 +19,17 @@ from seqlayers.timing import Timing
 class Shared(SequenceLayer):
     """Layers that several places of a model use, with one set of parameters: weight tying.
 
-    `child_layer` is the model. Inside it, `Ref('name')` stands for `shared['name']`, in as many places as you like, and
-    `EmbeddingTranspose('name')` for the transpose of a shared `Embedding`. A shared layer is built for the input of its first `Ref`.
+    `child_layer` is the model. Inside it, `Ref('name')` stands for `shared['name']`, in as many places as you like,
+    and `EmbeddingTranspose('name')` for the transpose of a shared `Embedding`. A shared layer is built for the input
+    of its first `Ref`.
 
-    (One built module in two places would not do: plain `jax.jit` and `jax.grad` make two of it, which then drift apart.)
+    (One built module in two places would not do: plain `jax.jit` and `jax.grad` make two of it, which then drift
+    apart.)
 
     Shapes, time, mask, state and emits are those of `child_layer`; every `Ref` has a state of its own.
 
-    Raises:
-      LayerError: a `Ref` to an unknown name or with another input than the first one, or a shared layer that nobody refers to.
+    Raises: LayerError: a `Ref` to an unknown name or with another input than the first one, or a shared layer that
+      nobody refers to.
 
     >>> import jax.numpy as jnp, seqlayers as sl
     >>> table = sl.Embedding(dimension=4, num_embeddings=10)
@@ -62,7 +64,8 @@ class Shared(SequenceLayer):
         return self.child_layer.timing
 
     def setup(self, input_spec, rngs, constants):
-        # The body is built first, around empty places: it may be under the trace of a Repeat, and the shared layers must not be.
+        # The body is built first, around empty places: it may be under the trace of a Repeat, and the shared layers
+        # must not be.
         places = {name: _Place(name, layer) for name, layer in self.shared.items()}
         inner = constants.at('child_layer')
         inner.entries = {**inner.entries, **{_key(name): place for name, place in places.items()}}
@@ -114,7 +117,8 @@ class Ref(SequenceLayer):
         place = _lookup(constants, self.shared_name)
         if self.target is None:
             raise LayerError(
-                f'Ref({self.shared_name!r}) must be visible to Shared when that is declared: it cannot stand in the body of a Composite'
+                f'Ref({self.shared_name!r}) must be visible to Shared when that is declared: it cannot stand in the '
+                'body of a Composite'
             )
         self.output_spec = place.refer(input_spec, constants)
 
@@ -144,7 +148,9 @@ class _Place:
     def refer(self, input_spec: ChannelSpec, constants: Context) -> ChannelSpec:
         """Notes the input of a `Ref`, and returns the output."""
         if self.input_spec not in (None, input_spec):
-            raise LayerError(f'{self.name!r} is shared by inputs {self.input_spec} and {input_spec}; they must be equal')
+            raise LayerError(
+                f'{self.name!r} is shared by inputs {self.input_spec} and {input_spec}; they must be equal'
+            )
         self.input_spec = input_spec
         return jax.eval_shape(lambda: self.sketch(input_spec, constants)).output_spec
 
@@ -169,7 +175,8 @@ def _lookup(constants: Context, name: str) -> Any:
 
 
 class EmbeddingTranspose(Stateless):
-    """Logits from vectors by the table of a shared `Embedding`, and a bias: the output layer of a model with tied embeddings.
+    """Logits from vectors by the table of a shared `Embedding`, and a bias: the output layer of a model with tied
+    embeddings.
 
     Shapes: `(batch, time, *outer, dimension) -> (batch, time, *outer, num_embeddings)`.
 

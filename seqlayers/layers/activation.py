@@ -317,9 +317,7 @@ class GatedUnit(Stateless):
 
     def setup(self, input_spec, rngs, constants):
         if not input_spec.shape or input_spec.shape[-1] % 2:
-            raise LayerError(
-                f'halves the last channel axis: it must be even, got channels {input_spec.shape}'
-            )
+            raise LayerError(f'halves the last channel axis: it must be even, got channels {input_spec.shape}')
 
     def layer(self, x, *, training, constants=None):
         feature, gate = jnp.split(x.values, 2, axis=-1)

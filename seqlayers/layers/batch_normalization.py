@@ -18,7 +18,8 @@ from seqlayers.sequence import Sequence
 
 
 class BatchNormalization(Stateless):
-    """Normalizes each channel by its mean and variance: over the batch in training, and by running averages of those otherwise.
+    """Normalizes each channel by its mean and variance: over the batch in training, and by running averages of those
+    otherwise.
 
     Shapes: `(batch, time, *channels)` unchanged.
 
@@ -26,13 +27,15 @@ class BatchNormalization(Stateless):
     |---|---|---|---|
     | 1 | 1 | 0 | (0, 0), outside of training |
 
-    Only valid timesteps count. A batch without any leaves the averages as they are. In training it cannot step: its statistics are
-    those of the whole batch.
+    Only valid timesteps count. A batch without any leaves the averages as they are. In training it cannot step: its
+    statistics are those of the whole batch.
 
-    The averages are NNX variables (`nnx.BatchStat`) that `layer` updates in place when training. So a training step is compiled with
-    `nnx.jit`, as plain `jax.jit` would lose the update, and an optimizer takes `wrt=nnx.Param`, or it would decay the averages.
+    The averages are NNX variables (`nnx.BatchStat`) that `layer` updates in place when training. So a training step
+    is compiled with `nnx.jit`, as plain `jax.jit` would lose the update, and an optimizer takes `wrt=nnx.Param`, or
+    it would decay the averages.
 
-    Mask: unchanged. State: none. Parameters: `scale` and `bias`, statistics: `mean` and `var`, all of the size of `axis`.
+    Mask: unchanged. State: none. Parameters: `scale` and `bias`, statistics: `mean` and `var`, all of the size of
+      `axis`.
 
     Args:
       axis: the channel axis that keeps statistics of its own, counted with batch and time or from the end.
@@ -89,7 +92,8 @@ class BatchNormalization(Stateless):
     def step(self, x, state, *, training, constants=None):
         if training:
             raise LayerError(
-                'cannot step in training: its statistics are those of the whole batch. Train with layer(), step with training=False'
+                'cannot step in training: its statistics are those of the whole batch. Train with layer(), step with '
+                'training=False'
             )
         return self.layer(x, training=False, constants=constants), state
 

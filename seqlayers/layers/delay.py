@@ -1,5 +1,3 @@
-import jax.numpy as jnp
-
 from seqlayers import buffers
 from seqlayers.clock import clock, tick
 from seqlayers.context import LayerError
@@ -17,8 +15,8 @@ class Delay(SequenceLayer):
     | True | 1 | 1 | length | 0 | (-length, -length) |
     | False | 1 | 1 | length | length | (0, 0) |
 
-    With `delay_layer_output=False` only steps are delayed: a means to wait for something else, whose delay is latency. Combinators
-    put such delays where they are needed by themselves.
+    With `delay_layer_output=False` only steps are delayed: a means to wait for something else, whose delay is
+    latency. Combinators put such delays where they are needed by themselves.
 
     Mask: delayed alike; the first `length` timesteps are invalid. State: the last `length` timesteps.
 
@@ -58,18 +56,18 @@ class Delay(SequenceLayer):
 class Lookahead(SequenceLayer):
     """Drops the first `length` timesteps: output `t` is input `t + length`.
 
-    Shapes: `(batch, time, *channels) -> (batch, max(0, time - length), *channels)`; the length is kept in `step`, and with
-    `preserve_length_in_layer`, where invalid timesteps fill up the end.
+    Shapes: `(batch, time, *channels) -> (batch, max(0, time - length), *channels)`; the length is kept in `step`, and
+    with `preserve_length_in_layer`, where invalid timesteps fill up the end.
 
     | block size | output ratio | input latency | output latency | receptive field |
     |---|---|---|---|---|
     | 1 | 1 | 0 | length | (length, length) |
 
-    It counts timesteps, valid or not. (The published layer counts valid ones in `step`, so that its `step` and `layer` differ on
-    sequences with gaps.)
+    It counts timesteps, valid or not. (The published layer counts valid ones in `step`, so that its `step` and
+    `layer` differ on sequences with gaps.)
 
-    Mask: dropped alike; in `step` the first `length` outputs are void, which the mask says. State: the time of the next input
-    timestep, int32 `(batch,)`.
+    Mask: dropped alike; in `step` the first `length` outputs are void, which the mask says. State: the time of the
+    next input timestep, int32 `(batch,)`.
 
     Raises:
       LayerError: a negative length.

@@ -88,7 +88,8 @@ class DenseShaped(Stateless):
     |---|---|---|---|
     | 1 | 1 | 0 | (0, 0) |
 
-    Mask: unchanged. State: none. Parameters: `kernel [*in, *output_shape]`, `bias [*output_shape]` (a scalar side counts as 1).
+    Mask: unchanged. State: none. Parameters: `kernel [*in, *output_shape]`, `bias [*output_shape]` (a scalar side
+      counts as 1).
 
     >>> import seqlayers as sl
     >>> sl.DenseShaped([4, 16]).build(sl.ChannelSpec((2, 3)), rngs=0).kernel.shape
@@ -138,8 +139,8 @@ class EinsumDense(Stateless):
     |---|---|---|---|
     | 1 | 1 | 0 | (0, 0) |
 
-    Mask: unchanged. State: none. Parameters: `kernel`, its shape by the equation; `bias`, from the first axis of `bias_axes` on, of size 1
-    where an axis is not listed.
+    Mask: unchanged. State: none. Parameters: `kernel`, its shape by the equation; `bias`, from the first axis of
+    `bias_axes` on, of size 1 where an axis is not listed.
 
     Args:
       equation: such as `'...nh,nhd->...d'`.
@@ -176,12 +177,18 @@ class EinsumDense(Stateless):
         match = re.fullmatch(r'\.\.\.([a-zA-Z]*),([a-zA-Z]*)->\.\.\.([a-zA-Z]*)', self.equation.replace(' ', ''))
         if not match or any(len(set(axes)) != len(axes) for axes in match.groups()):
             raise LayerError(
-                f'EinsumDense: equation {self.equation!r} must have the form "...in,kernel->...out", no letter twice in one part'
+                f'EinsumDense: equation {self.equation!r} must have the form "...in,kernel->...out", no letter twice '
+                'in one part'
             )
         inputs, kernel, outputs = match.groups()
-        if set(kernel) - set(inputs + outputs) or set(self.bias_axes) - set(outputs) or len(self.output_shape) != len(outputs):
+        if (
+            set(kernel) - set(inputs + outputs)
+            or set(self.bias_axes) - set(outputs)
+            or len(self.output_shape) != len(outputs)
+        ):
             raise LayerError(
-                f'EinsumDense: in {self.equation!r} the kernel takes axes of input and output, bias_axes {self.bias_axes!r} axes of the '
+                f'EinsumDense: in {self.equation!r} the kernel takes axes of input and output, bias_axes '
+                f'{self.bias_axes!r} axes of the '
                 f'output, and output_shape {self.output_shape} has a size for each of them'
             )
         return inputs, kernel, outputs
@@ -192,8 +199,10 @@ class EinsumDense(Stateless):
             raise LayerError(f'equation {self.equation!r} is for {len(inputs)} channel axes and got {input_spec.shape}')
         sizes = dict(zip(inputs, input_spec.shape, strict=True))
         for letter, size in zip(outputs, self.output_shape, strict=True):
-            if size is None and letter not in sizes or size is not None and sizes.setdefault(letter, size) != size:
-                raise LayerError(f'output_shape {self.output_shape} does not fit {self.equation!r} with channels {input_spec.shape}')
+            if (size is None and letter not in sizes) or (size is not None and sizes.setdefault(letter, size) != size):
+                raise LayerError(
+                    f'output_shape {self.output_shape} does not fit {self.equation!r} with channels {input_spec.shape}'
+                )
         contracted = [sizes[a] for a in kernel if a in inputs and a not in outputs]
         self.kernel = param(
             self.kernel_init, rngs, tuple(sizes[a] for a in kernel), self.param_dtype,

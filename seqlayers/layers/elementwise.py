@@ -21,9 +21,7 @@ def check_broadcasts(what: str, shape: tuple[int, ...], channels: tuple[int, ...
     except ValueError:
         fits = False
     if not fits:
-        raise LayerError(
-            f'{what} of shape {shape} must broadcast against channels {channels} and add no axis'
-        )
+        raise LayerError(f'{what} of shape {shape} must broadcast against channels {channels} and add no axis')
 
 
 def constant(value: Any, x: Sequence) -> jax.Array:

@@ -17,7 +17,9 @@ from seqlayers.timing import Timing
 
 
 class RunningMoments(NamedTuple):
-    """Sums over the valid timesteps so far: of values and of squared deviations `(batch, groups)`, and their number `(batch,)`."""
+    """Sums over the valid timesteps so far: of values and of squared deviations `(batch, groups)`, and their number
+    `(batch,)`.
+    """
 
     total: jax.Array
     squares: jax.Array
@@ -34,12 +36,13 @@ class GroupNormalization(SequenceLayer):
     | False | cannot step | 1 | - | (-inf, inf) |
     | True | 1 | 1 | 0 | (-inf, 0) |
 
-    Moments are over the group's channels on `axis`, all other channel axes, and the valid timesteps (with `cumulative` those up to
-    and including this one; each deviation is then from the mean at its own timestep). All arithmetic is in float32 or wider.
+    Moments are over the group's channels on `axis`, all other channel axes, and the valid timesteps (with
+    `cumulative` those up to and including this one; each deviation is then from the mean at its own timestep). All
+    arithmetic is in float32 or wider.
 
-    Mask: unchanged; an invalid timestep leaves the moments as they are. State, with `cumulative`: the sums of values and of squared
-    deviations, `(batch, num_groups)`, and the number of valid timesteps, int32 `(batch,)`. Parameters: `scale` and `bias`, of the size of
-    `axis`.
+    Mask: unchanged; an invalid timestep leaves the moments as they are. State, with `cumulative`: the sums of values
+    and of squared deviations, `(batch, num_groups)`, and the number of valid timesteps, int32 `(batch,)`. Parameters:
+    `scale` and `bias`, of the size of `axis`.
 
     Args:
       num_groups: the number of groups that the channels of `axis` are divided into.
@@ -84,7 +87,9 @@ class GroupNormalization(SequenceLayer):
         check_floating(input_spec)
         size = input_spec.shape[self._axis - 2]
         if size % self.num_groups:
-            raise LayerError(f'cannot divide {size} channels (axis {self.axis} of {input_spec.shape}) into {self.num_groups} groups')
+            raise LayerError(
+                f'cannot divide {size} channels (axis {self.axis} of {input_spec.shape}) into {self.num_groups} groups'
+            )
         if self.use_scale:
             self.scale = param(self.scale_init, rngs, (size,), self.param_dtype, sharding=self.sharding)
         if self.use_bias:
@@ -136,7 +141,9 @@ class GroupNormalization(SequenceLayer):
         return self._finish(x, y), RunningMoments(*map(last, sums, state))
 
     def _groups(self, x: Sequence) -> tuple[jax.Array, int]:
-        """The values as `(batch, time, groups, members)` in float32 or wider, zero where invalid; and the number of members."""
+        """The values as `(batch, time, groups, members)` in float32 or wider, zero where invalid; and the number of
+        members.
+        """
         if self.guard_against_excess_precision:
             x = x.apply_values_masked(without_excess_precision)
         values = jnp.moveaxis(x.mask_invalid().values, self._axis, 2)

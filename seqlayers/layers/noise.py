@@ -55,8 +55,8 @@ class AddNoise(SequenceLayer):
 
     Mask: unchanged. State: the time of the next input timestep, int32 `(batch,)`; none where no noise is added.
 
-    Args:
-      sampler: `AddNoise.Uniform(minval, maxval)`, `AddNoise.Normal(mean, stddev)`, `AddNoise.TruncatedNormal(mean, stddev)`, or any
+    Args: sampler: `AddNoise.Uniform(minval, maxval)`, `AddNoise.Normal(mean, stddev)`,
+      `AddNoise.TruncatedNormal(mean, stddev)`, or any
         function `(key, shape, dtype)`.
       training_only: add it only in training.
       rng_collection: without effect; keys come from `rng=`.

@@ -182,7 +182,8 @@ class L2Normalize(Stateless):
     |---|---|---|---|
     | 1 | 1 | 0 | (0, 0) |
 
-    Where all normalized channels are 0, so is the output, and the gradient to the input. Computed in float32 or wider.
+    Where all normalized channels are 0, so is the output, and the gradient to the input. Computed in float32 or
+    wider.
 
     Mask: unchanged. State: none. Parameters: none.
 

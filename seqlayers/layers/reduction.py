@@ -16,7 +16,8 @@ from seqlayers.layer import Stateless
 class Reduction(Stateless):
     """Base of the reductions over channel axes.
 
-    Shapes: `(batch, time, *channels) -> (batch, time, *kept)`. Block size 1, output ratio 1, no latency, receptive field (0, 0).
+    Shapes: `(batch, time, *channels) -> (batch, time, *kept)`. Block size 1, output ratio 1, no latency, receptive
+      field (0, 0).
     Mask: unchanged. State: none.
 
     Args:
@@ -85,8 +86,8 @@ class Min(Reduction):
 class Argmax(Stateless):
     """The index of the largest value on the last channel axis, int32.
 
-    Shapes: `(batch, time, *outer, channels) -> (batch, time, *outer)`. Block size 1, output ratio 1, no latency, receptive field
-    (0, 0). Mask: unchanged. State: none.
+    Shapes: `(batch, time, *outer, channels) -> (batch, time, *outer)`. Block size 1, output ratio 1, no latency,
+    receptive field (0, 0). Mask: unchanged. State: none.
 
     Raises:
       LayerError: the input has no channel axis.
@@ -107,8 +108,8 @@ class Argmax(Stateless):
 class OneHot(Stateless):
     """Integers as vectors with a single 1; all zeros for an integer outside of `[0, depth)`.
 
-    Shapes: `(batch, time, *channels) -> (batch, time, *channels, depth)`. Block size 1, output ratio 1, no latency, receptive field
-    (0, 0). Mask: unchanged. State: none.
+    Shapes: `(batch, time, *channels) -> (batch, time, *channels, depth)`. Block size 1, output ratio 1, no latency,
+    receptive field (0, 0). Mask: unchanged. State: none.
 
     Raises:
       LayerError: the input is not of integers.

@@ -26,8 +26,8 @@ class Rearrangement(Stateless):
 class Flatten(Rearrangement):
     """All channels in one axis.
 
-    Shapes: `(batch, time, *channels) -> (batch, time, prod(channels))`. Block size 1, output ratio 1, no latency, receptive field
-    (0, 0). Mask: unchanged. State: none.
+    Shapes: `(batch, time, *channels) -> (batch, time, prod(channels))`. Block size 1, output ratio 1, no latency,
+    receptive field (0, 0). Mask: unchanged. State: none.
 
     >>> import seqlayers as sl
     >>> sl.Flatten().build(sl.ChannelSpec((2, 3)), rngs=0).output_spec
@@ -55,7 +55,9 @@ class Reshape(Rearrangement):
 
     def setup(self, input_spec, rngs, constants):
         if math.prod(self.output_shape) != math.prod(input_spec.shape):
-            raise LayerError(f'cannot give channels {input_spec.shape} the shape {tuple(self.output_shape)}: sizes differ')
+            raise LayerError(
+                f'cannot give channels {input_spec.shape} the shape {tuple(self.output_shape)}: sizes differ'
+            )
 
     def rearrange(self, values):
         return values.reshape(*values.shape[:2], *self.output_shape)
@@ -66,8 +68,8 @@ class ExpandDims(Rearrangement):
 
     Shapes: `(batch, time, *channels) -> (batch, time, *expanded)`; time, mask and state as `Flatten`.
 
-    Args:
-      axis: where the new axes are in the result, counted among the channels (0 is the first), negative ones from the end: as in
+    Args: axis: where the new axes are in the result, counted among the channels (0 is the first), negative ones from
+      the end: as in
         `numpy.expand_dims`. (The published layer places several negative ones elsewhere than it says.)
 
     Raises:
@@ -208,8 +210,8 @@ class Slice(Rearrangement):
 
     Shapes: `(batch, time, *channels) -> (batch, time, *sliced)`; time, mask and state as `Flatten`.
 
-    Args:
-      slices: for each channel axis `(start, stop, step)`, or an index, which drops the axis; None puts in an axis of size 1.
+    Args: slices: for each channel axis `(start, stop, step)`, or an index, which drops the axis; None puts in an axis
+      of size 1.
 
     Raises:
       LayerError: not one entry for each channel axis, or an index out of range.
@@ -247,12 +249,14 @@ def check_pattern(layer: SequenceLayer, pattern: str, reserved: set[str]) -> Non
     used = set(pattern.replace('(', ' ').replace(')', ' ').split())
     if pattern.count('->') != 1 or used & reserved:
         raise LayerError(
-            f'{type(layer).__name__}: pattern {pattern!r} must have the form "in -> out", without the names {", ".join(sorted(reserved))}'
+            f'{type(layer).__name__}: pattern {pattern!r} must have the form "in -> out", without the names '
+            f'{", ".join(sorted(reserved))}'
         )
 
 
 class EinopsRearrange(Rearrangement):
-    """The channels rearranged by an einops pattern, which leaves out batch and time; time, mask and state as `Flatten`.
+    """The channels rearranged by an einops pattern, which leaves out batch and time; time, mask and state as
+    `Flatten`.
 
     Shapes: `(batch, time, *channels) -> (batch, time, *rearranged)`.
 

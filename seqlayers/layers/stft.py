@@ -139,9 +139,7 @@ class InverseSTFT(Composite):
 
         def inputs(output: int) -> IntervalSet:
             starts = (output + frame.latency - tap for tap in taps)
-            return IntervalSet.points(
-                start // self.frame_step for start in starts if start % self.frame_step == 0
-            )
+            return IntervalSet.points(start // self.frame_step for start in starts if start % self.frame_step == 0)
 
         return Timing(
             output_ratio=self.frame_step,

@@ -9,7 +9,8 @@ from seqlayers.sequence import ChannelSpec, Sequence
 class Identity(Stateless):
     """Returns its input.
 
-    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0). Mask: unchanged.
+    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0).
+      Mask: unchanged.
     State: none.
 
     >>> import seqlayers as sl
@@ -24,7 +25,8 @@ class Identity(Stateless):
 class Emit(Stateless):
     """Returns its input and emits it too: a tap to look at a sequence inside a model.
 
-    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0). Mask: unchanged.
+    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0).
+      Mask: unchanged.
     State: none. Emits: the sequence.
 
     >>> import jax.numpy as jnp, seqlayers as sl
@@ -41,13 +43,14 @@ class Emit(Stateless):
 class Lambda(Stateless):
     """Applies a function to each timestep.
 
-    Shapes: `(batch, time, *in) -> (batch, time, *out)`: `fn` must keep batch and time, and must not mix timesteps, or steps would
-    differ from `layer` (`check_contract` finds that out).
+    Shapes: `(batch, time, *in) -> (batch, time, *out)`: `fn` must keep batch and time, and must not mix timesteps, or
+    steps would differ from `layer` (`check_contract` finds that out).
 
-    Block size 1, output ratio 1, no latency, receptive field (0, 0). State: none. Mask: unchanged, unless `fn` takes the sequence.
+    Block size 1, output ratio 1, no latency, receptive field (0, 0). State: none. Mask: unchanged, unless `fn` takes
+    the sequence.
 
-    Args:
-      fn: maps values to values, or a `Sequence` to a `Sequence` if `sequence_input`. A named function: two equal lambdas are different
+    Args: fn: maps values to values, or a `Sequence` to a `Sequence` if `sequence_input`. A named function: two equal
+      lambdas are different
         values, so each would be compiled again, and a lambda cannot be written by `to_config`.
       mask_required: False promises that `fn` maps 0 to 0, so that a masked sequence stays masked.
       expected_input_spec: the only input that may be given, if any.

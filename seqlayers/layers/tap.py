@@ -18,7 +18,8 @@ _LOGGER = logging.getLogger('seqlayers')
 class NamedEmit(Stateless):
     """Returns its input and emits `{emit_name: input}`.
 
-    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0). Mask: unchanged.
+    Shapes: `(batch, time, *channels)` unchanged. Block size 1, output ratio 1, no latency, receptive field (0, 0).
+      Mask: unchanged.
     State: none.
 
     >>> import seqlayers as sl
@@ -67,7 +68,8 @@ _clip_gradient.defvjp(
 
 
 class GradientClipping(Stateless):
-    """The identity, its gradient clipped elementwise to `[-clip_value, clip_value]`. All else as `NamedEmit`, without emits.
+    """The identity, its gradient clipped elementwise to `[-clip_value, clip_value]`. All else as `NamedEmit`, without
+    emits.
 
     Raises:
       LayerError: `clip_value` is not positive.
@@ -88,7 +90,8 @@ class GradientClipping(Stateless):
 
 
 class OptimizationBarrier(Stateless):
-    """The identity, behind which XLA does not look: what is before is not fused with what follows. All else as `NamedEmit`.
+    """The identity, behind which XLA does not look: what is before is not fused with what follows. All else as
+    `NamedEmit`.
 
     Args:
       apply_to_mask: put the mask behind it too.
@@ -107,7 +110,8 @@ class OptimizationBarrier(Stateless):
 
 
 class CheckpointName(Stateless):
-    """The identity, which names its values for the policies of `jax.checkpoint` (see `CheckpointGradient`). All else as `NamedEmit`.
+    """The identity, which names its values for the policies of `jax.checkpoint` (see `CheckpointGradient`). All else
+    as `NamedEmit`.
 
     >>> import seqlayers as sl
     >>> sl.CheckpointName('hidden').receptive_field
@@ -121,13 +125,13 @@ class CheckpointName(Stateless):
 
 
 class ApplySharding(Stateless):
-    """The identity, which tells how its values are laid out over a mesh (`jax.set_mesh`); without one it does nothing.
+    """The identity, which tells how its values are laid out over a mesh (`jax.set_mesh`); without one it does
+    nothing.
 
     All else as `NamedEmit`, without emits.
 
-    Args:
-      values_sharding: mesh axes for the axes of the values, as for `jax.sharding.PartitionSpec`; None leaves them to XLA.
-      mask_sharding: the same for the mask; by default the first two of `values_sharding`.
+    Args: values_sharding: mesh axes for the axes of the values, as for `jax.sharding.PartitionSpec`; None leaves them
+      to XLA. mask_sharding: the same for the mask; by default the first two of `values_sharding`.
 
     >>> import seqlayers as sl
     >>> sl.ApplySharding(['data', None, 'model']).receptive_field
@@ -149,7 +153,8 @@ def _shard(array: jax.Array, axes: Any) -> jax.Array:
 
 
 class Logging(SequenceLayer):
-    """The identity, which logs every call (Python's `logging`, logger `seqlayers`). All else as `NamedEmit`, without emits.
+    """The identity, which logs every call (Python's `logging`, logger `seqlayers`). All else as `NamedEmit`, without
+    emits.
 
     Args:
       prefix: written before each line.

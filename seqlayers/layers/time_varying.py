@@ -24,8 +24,8 @@ from seqlayers.timing import Timing
 class TimeVarying(SequenceLayer):
     """Base of the layers that look parameters up by time. Authors define `at(x, times)`.
 
-    Timesteps from `num_steps` on have no parameters: their values are NaN. Void timesteps, before time 0, take those of time 0.
-    """
+    Timesteps from `num_steps` on have no parameters: their values are NaN. Void timesteps, before time 0, take those
+    of time 0."""
 
     def at(self, x: Sequence, times: jax.Array) -> Sequence:
         """The output for inputs at `times`, int32 `(time,)`, or `(batch, time)` where each item has its own."""
@@ -73,8 +73,8 @@ class SequenceEmbedding(TimeVarying):
 
     An integer outside of its timestep's table, and a timestep from `num_steps` on, give NaN.
 
-    Mask: unchanged. State: the time of the next input timestep, int32 `(batch,)`. Parameters: `embedding [rows, dimension]`, the tables
-    of all timesteps one after the other.
+    Mask: unchanged. State: the time of the next input timestep, int32 `(batch,)`. Parameters: `embedding [rows,
+    dimension]`, the tables of all timesteps one after the other.
 
     Args:
       num_embeddings_per_step: the size of the tables, one for all or one each.
@@ -129,7 +129,11 @@ class SequenceEmbedding(TimeVarying):
         codes = x.mask_invalid().values
         exists = (codes >= 0) & (codes < size)
         table = self.embedding[...].astype(self.compute_dtype or self.param_dtype)
-        return x.apply_values(lambda _: jnp.take(table, jnp.where(exists, start + codes, len(table)), axis=0, mode='fill', fill_value=jnp.nan))
+        return x.apply_values(
+            lambda _: jnp.take(
+                table, jnp.where(exists, start + codes, len(table)), axis=0, mode='fill', fill_value=jnp.nan
+            )
+        )
 
 
 class SequenceDense(TimeVarying):
@@ -143,8 +147,8 @@ class SequenceDense(TimeVarying):
 
     Timesteps from `num_steps` on give NaN.
 
-    Mask: unchanged. State: the time of the next input timestep, int32 `(batch,)`. Parameters: `kernel [num_steps, in, features]`,
-    `bias [num_steps, features]`.
+    Mask: unchanged. State: the time of the next input timestep, int32 `(batch,)`. Parameters: `kernel [num_steps, in,
+    features]`, `bias [num_steps, features]`.
 
     Raises:
       LayerError: the input has not exactly one channel axis.
@@ -190,7 +194,8 @@ class SequenceDense(TimeVarying):
 class MaskedDense(TimeVarying):
     """A linear map of the whole past, with a kernel of its own for every pair of timesteps, a bias and an activation.
 
-    Shapes: `(batch, time, in) -> (batch, time, features)`. With kernel W and bias b, `y[t] = activation(sum over s <= t of x[s] W[s, t] + b[t])`.
+    Shapes: `(batch, time, in) -> (batch, time, features)`. With kernel W and bias b, `y[t] = activation(sum over s <=
+      t of x[s] W[s, t] + b[t])`.
 
     | block size | output ratio | latencies | receptive field |
     |---|---|---|---|
@@ -198,9 +203,10 @@ class MaskedDense(TimeVarying):
 
     Timesteps from `num_steps` on give NaN. Invalid inputs count as zeros.
 
-    Mask: unchanged. State: the inputs so far, by their time, `(batch, num_steps, in)`, and the time of the next, int32 `(batch,)`.
-    Parameters: `kernel [num_steps, num_steps, in, features]`, of which those with source after target are never used, and
-    `bias [num_steps, features]`.
+    Mask: unchanged. State: the inputs so far, by their time, `(batch, num_steps, in)`, and the time of the next,
+      int32 `(batch,)`.
+    Parameters: `kernel [num_steps, num_steps, in, features]`, of which those with source after target are never used,
+    and `bias [num_steps, features]`.
 
     Raises:
       LayerError: the input has not exactly one channel axis.
@@ -235,7 +241,9 @@ class MaskedDense(TimeVarying):
             fan_in=steps * inputs, sharding=self.kernel_sharding,
         )  # fmt: skip
         if self.use_bias:
-            self.bias = param(self.bias_init, rngs, (steps, self.features), self.param_dtype, sharding=self.bias_sharding)
+            self.bias = param(
+                self.bias_init, rngs, (steps, self.features), self.param_dtype, sharding=self.bias_sharding
+            )
 
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
         past = buffers.empty(batch_size, self.num_steps, self.input_spec).values
@@ -249,7 +257,8 @@ class MaskedDense(TimeVarying):
     def step(self, x, state, *, training, constants=None):
         past, now = state
         times, now = tick(now, x.shape[1])
-        # Each input is added to the place of its time, which holds zeros so far; without a scatter, which does not export.
+        # Each input is added to the place of its time, which holds zeros so far; without a scatter, which does not
+        # export.
         place = (times[:, :, None] == jnp.arange(self.num_steps)).astype(x.dtype)
         past = past + jnp.einsum('bts,bti->bsi', place, x.mask_invalid().values)
         return self._targets(x, past, times), (past, now)

@@ -46,7 +46,9 @@ class GlobalReshape(WholeSequence):
 
     def layer(self, x, *, training, constants=None):
         if math.prod(x.shape[1:]) != math.prod(self.output_shape):
-            raise LayerError(f'cannot give {x.shape[1]} timesteps of channels {x.channel_shape} the shape {tuple(self.output_shape)}')
+            raise LayerError(
+                f'cannot give {x.shape[1]} timesteps of channels {x.channel_shape} the shape {tuple(self.output_shape)}'
+            )
 
         def reshape(array):
             return array.reshape(x.shape[0], *self.output_shape)
@@ -60,7 +62,8 @@ class GlobalEinopsRearrange(WholeSequence):
 
     Shapes: `(batch, time, *channels) -> (batch, *rearranged)`, of which the first is the new time.
 
-    Cannot step. Mask: an output is valid if all its elements come from valid timesteps; with `ceil_mode`, if any does.
+    Cannot step. Mask: an output is valid if all its elements come from valid timesteps; with `ceil_mode`, if any
+    does.
 
     Args:
       pattern: such as `'(t c) d -> t (c d)'`.

@@ -23,8 +23,8 @@ def step_by_step(
 ) -> Sequence:
     """What `model.layer(x)` returns, computed by `model.step`, block by block.
 
-    Feeds `x`, then the invalid timesteps that flush the latency, and drops the outputs before the first real one. Traceable:
-    call it under `jax.jit` and `jax.grad`.
+    Feeds `x`, then the invalid timesteps that flush the latency, and drops the outputs before the first real one.
+    Traceable: call it under `jax.jit` and `jax.grad`.
 
     Args:
       model: a built layer that supports steps.
@@ -45,7 +45,8 @@ def step_by_step(
     block = model.block_size if block_size is None else block_size
     if block < 1 or block % model.block_size:
         raise LayerError(
-            f'step_by_step: block_size must be a multiple of the model\'s block size {model.block_size}, got {block_size}'
+            f"step_by_step: block_size must be a multiple of the model's block size {model.block_size}, got "
+            f'{block_size}'
         )
     kwargs = {'training': training, 'constants': constants, 'rng': rng}
     state = model.get_initial_state(x.shape[0], **kwargs)
@@ -59,7 +60,9 @@ def step_by_step(
 def scan_steps(
     model: SequenceLayer, x: Sequence, state: State, block_size: int, **kwargs: Any
 ) -> tuple[Sequence, State]:
-    """All steps over `x`, a whole number of blocks; nothing flushed or dropped. Returns the outputs and the last state."""
+    """All steps over `x`, a whole number of blocks; nothing flushed or dropped. Returns the outputs and the last
+    state.
+    """
     batch, time = x.shape[:2]
     blocks = time // block_size
 

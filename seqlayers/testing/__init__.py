@@ -5,3 +5,20 @@ from seqlayers.testing.contract import check_contract
 from seqlayers.testing.report import Clause, ContractError, ContractReport
 from seqlayers.testing.sequences import MASK_KINDS, mask_battery, poison, random_sequence, random_values
 from seqlayers.testing.tape import output_offsets, record_layer, record_step
+
+__all__ = [
+    'Clause',
+    'ContractError',
+    'ContractReport',
+    'Difference',
+    'MASK_KINDS',
+    'check_contract',
+    'first_difference',
+    'mask_battery',
+    'output_offsets',
+    'poison',
+    'random_sequence',
+    'random_values',
+    'record_layer',
+    'record_step',
+]

@@ -26,7 +26,11 @@ class Difference:
 def tolerance_for(dtype: np.dtype) -> float:
     """The difference that rounding may make, relative to the largest value: a few units of the dtype's precision."""
     if jnp.issubdtype(dtype, jnp.inexact):
-        return max(20 * float(jnp.finfo(dtype).eps), 5e-6) if jnp.finfo(dtype).bits > 16 else 4 * float(jnp.finfo(dtype).eps)
+        return (
+            max(20 * float(jnp.finfo(dtype).eps), 5e-6)
+            if jnp.finfo(dtype).bits > 16
+            else 4 * float(jnp.finfo(dtype).eps)
+        )
     return 0.0
 
 
@@ -40,8 +44,8 @@ def first_difference(
 ) -> Difference | None:
     """The first timestep where the masks differ, or the values where both are valid; or only one of the two (`what`).
 
-    Values are compared relative to the largest expected one. The shorter sequence counts as followed by invalid timesteps.
-    """
+    Values are compared relative to the largest expected one. The shorter sequence counts as followed by invalid
+    timesteps."""
     length = max(expected.shape[1], got.shape[1])
     expected, got = to_length(expected, length), to_length(got, length)
     wanted_mask, mask = np.asarray(expected.mask), np.asarray(got.mask)
@@ -63,7 +67,9 @@ def first_difference(
     if not value_differs[b, t]:
         words = {True: 'valid', False: 'invalid'}
         return Difference(t, b, 'mask', words[bool(wanted_mask[b, t])], words[bool(mask[b, t])])
-    worst = np.unravel_index(np.where(same[b, t], -1, np.nan_to_num(error[b, t], nan=np.inf)).argmax(), wanted.shape[2:])
+    worst = np.unravel_index(
+        np.where(same[b, t], -1, np.nan_to_num(error[b, t], nan=np.inf)).argmax(), wanted.shape[2:]
+    )
     where = (b, t, *worst)
     return Difference(t, b, 'values', f'{wanted[where]:.6g}', f'{values[where]:.6g}', float(error[where]))
 

@@ -34,14 +34,11 @@ def check_contract(
 ) -> ContractReport:
     """Checks every promise that a layer makes about running in steps.
 
-    Args:
-      model: a built layer.
-      x: the input to check with; by default a random one with full, cut, gappy and empty items.
-      training, constants, rng: as for `model.layer`.
-      tolerance: the difference allowed to values, relative to the largest; by default what rounding in the output's dtype explains.
-      exact_receptive_field: also demand that the declared receptive field is not wider than the measured one.
-      clauses: the names of the clauses to check, by default all.
-      seed: of the random input, masks and block splits.
+    Args: model: a built layer. x: the input to check with; by default a random one with full, cut, gappy and empty
+      items. training, constants, rng: as for `model.layer`. tolerance: the difference allowed to values, relative to
+      the largest; by default what rounding in the output's dtype explains. exact_receptive_field: also demand that
+      the declared receptive field is not wider than the measured one. clauses: the names of the clauses to check, by
+      default all. seed: of the random input, masks and block splits.
 
     Returns:
       A report with one entry a clause. `print` it, show it in a notebook, or call `report.raise_if_failed()`:
@@ -80,7 +77,9 @@ def _title(model: SequenceLayer) -> str:
 
 
 class _Check:
-    """The clauses for one model and input. A clause returns what it found fine, or raises `_Broken` or `_Inapplicable`."""
+    """The clauses for one model and input. A clause returns what it found fine, or raises `_Broken` or
+    `_Inapplicable`.
+    """
 
     def __init__(self, runs: Runs, x: Sequence, tolerance: float | None, exact_field: bool):
         self.runs, self.model, self.x, self.exact_field = runs, runs.model, x, exact_field
@@ -281,7 +280,12 @@ class _Check:
             if outside := [i for i in measured if i not in field]:
                 raise _Broken(f'output {o} depends on input {outside[0]}, outside of the declared {declared}', '', o)
             reach = _hull_within(field, time)
-            if self.exact_field and mask[:, o].any() and reach and (not measured or (measured[0], measured[-1]) != reach):
+            if (
+                self.exact_field
+                and mask[:, o].any()
+                and reach
+                and (not measured or (measured[0], measured[-1]) != reach)
+            ):
                 got = f'{measured[0]} to {measured[-1]}' if measured else 'none'
                 raise _Broken(f'output {o} declares inputs {reach[0]} to {reach[1]} and depends on {got}', '', o)
         relation = 'as' if self.exact_field else 'contains what was'
@@ -348,7 +352,7 @@ def _hull_within(field: IntervalSet, time: int) -> tuple[int, int] | None:
         return None
     first, last = (max(field.hull[0], 0) if np.isinf(field.hull[0]) else field.hull[0]), field.hull[1]
     last = time - 1 if np.isinf(last) else last
-    return (int(first), int(last)) if 0 <= first and last < time else None
+    return (int(first), int(last)) if first >= 0 and last < time else None
 
 
 def _field_text(field: tuple | None) -> str:

@@ -13,9 +13,8 @@ from seqlayers.sequence import Sequence
 def measured_support(call: Mapping[str, Any], model: SequenceLayer, x: Sequence) -> tuple[jax.Array, jax.Array]:
     """Bool `(outputs, inputs)`: whether output timestep `o` depends on input timestep `i`, in any item of `x`.
 
-    By gradients with random cotangents for floating inputs; by changing one timestep at a time for others. `call` are the keyword
-    arguments of `model.layer`. Also returns the mask of the outputs.
-    """
+    By gradients with random cotangents for floating inputs; by changing one timestep at a time for others. `call` are
+    the keyword arguments of `model.layer`. Also returns the mask of the outputs."""
     measure = _by_gradient if jnp.issubdtype(x.dtype, jnp.inexact) else _by_change
     leaves, structure = jax.tree.flatten(model)
 

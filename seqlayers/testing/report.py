@@ -69,7 +69,9 @@ class ContractReport:
 
         def row(clause: Clause) -> str:
             style = {True: '', False: 'font-weight:bold;color:#C44E00', None: 'opacity:0.65'}[clause.passed]
-            return f'<tr>{cell(_MARKS[clause.passed], style)}{cell(clause.name, style)}{cell(clause.detail, style)}</tr>'
+            return (
+                f'<tr>{cell(_MARKS[clause.passed], style)}{cell(clause.name, style)}{cell(clause.detail, style)}</tr>'
+            )
 
         verdict = f'breaks {len(self.failures)} clauses of' if self.failures else 'keeps'
         caption = f'<b>{html.escape(self.model)}</b> {verdict} the contract'

@@ -97,7 +97,9 @@ class Runs:
             return jnp.real(product.astype(jnp.promote_types(product.dtype, jnp.float32))).sum()
 
         def gradient(run: Callable):
-            by_model, by_values = jax.grad(functools.partial(loss, run), argnums=(0, 1), allow_int=True)(model, x.values)
+            by_model, by_values = jax.grad(functools.partial(loss, run), argnums=(0, 1), allow_int=True)(
+                model, x.values
+            )
             if by_values.dtype != jax.dtypes.float0:
                 by_values = jnp.where(x.expanded_mask(), by_values, 0)
             return by_model, by_values

@@ -40,7 +40,9 @@ def random_values(spec: ChannelSpec, shape: tuple[int, ...], seed: int = 0, low:
     return jnp.asarray(values, spec.dtype)
 
 
-def random_sequence(spec: ChannelSpec, time: int, seed: int = 0, masks: Any = None, low: int = 0, high: int = 8) -> Sequence:
+def random_sequence(
+    spec: ChannelSpec, time: int, seed: int = 0, masks: Any = None, low: int = 0, high: int = 8
+) -> Sequence:
     """A masked random sequence with one item for each mask (`mask_battery` by default)."""
     masks = mask_battery(time, seed) if masks is None else np.asarray(masks)
     return Sequence(random_values(spec, masks.shape, seed, low, high), jnp.asarray(masks)).mask_invalid()

@@ -22,7 +22,13 @@ def record_layer(
 
 
 def record_step(
-    model: SequenceLayer, x: Sequence, state: State, *, training: bool = False, constants: Mapping | None = None, rng: Any = None
+    model: SequenceLayer,
+    x: Sequence,
+    state: State,
+    *,
+    training: bool = False,
+    constants: Mapping | None = None,
+    rng: Any = None,
 ) -> tuple[dict[str, Sequence], State]:
     """The same for one step, and the state after it."""
     context = root_context(constants, rng)

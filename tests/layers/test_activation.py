@@ -70,9 +70,7 @@ def test_prelu_learns_the_slope_of_negative_values():
     assert gradient.negative_slope[...] == -2.0
 
 
-@pytest.mark.parametrize(
-    ('axis', 'channels'), [(-2, (3,)), (-3, (3,)), (0, (3,)), (1, (3,)), (3, (3,)), (-1, ())]
-)
+@pytest.mark.parametrize(('axis', 'channels'), [(-2, (3,)), (-3, (3,)), (0, (3,)), (1, (3,)), (3, (3,)), (-1, ())])
 def test_softmax_only_over_channels(axis, channels):
     with pytest.raises(sl.LayerError, match=rf'Softmax.build: axis {axis} must name axes of the channels'):
         sl.Softmax(axis).build(sl.ChannelSpec(channels), rngs=0)
@@ -87,9 +85,7 @@ def test_softmax_over_any_channel_axis():
 def test_gated_units_take_features_first():
     y = apply(sl.GatedUnit(jnp.negative, jnp.square), [[[1.0, 2.0, 3.0, 4.0]]])
     assert y.values.tolist() == [[[-9.0, -32.0]]]
-    with pytest.raises(
-        sl.LayerError, match=r'halves the last channel axis: it must be even, got channels \(3,\)'
-    ):
+    with pytest.raises(sl.LayerError, match=r'halves the last channel axis: it must be even, got channels \(3,\)'):
         sl.GatedTanhUnit().build(sl.ChannelSpec((3,)), rngs=0)
 
 

@@ -92,9 +92,7 @@ def test_spectral_normalization_learns_its_estimate_in_training_only(convolution
 
 
 def test_a_kernel_of_zeros_survives_spectral_normalization():
-    layer = sl.Conv1D(
-        3, 2, kernel_init=nnx.initializers.zeros, kernel_constraint=sl.SpectralWeightNormalization()
-    )
+    layer = sl.Conv1D(3, 2, kernel_init=nnx.initializers.zeros, kernel_constraint=sl.SpectralWeightNormalization())
     assert not layer.build(sl.ChannelSpec((4,)), rngs=0).effective_kernel().any()
 
 

@@ -37,9 +37,7 @@ def test_overlap_add_undoes_frame():
     y, n = (run(sl.OverlapAdd(5, 2, 'semicausal_full'), s).mask_invalid() for s in (windowed, counts))
     assert y.shape[1] >= 21
     assert y.mask[:, :21][x.mask].all()
-    np.testing.assert_allclose(
-        (y.values / jnp.maximum(n.values, 1))[:, :21], x.mask_invalid().values, atol=1e-5
-    )
+    np.testing.assert_allclose((y.values / jnp.maximum(n.values, 1))[:, :21], x.mask_invalid().values, atol=1e-5)
     assert not y.values[:, 21:].any()
 
 
@@ -48,9 +46,7 @@ def test_stft_by_hand():
     spectrum = run(sl.STFT(4, 2, 4, time_padding='causal'), x)
     expected = [[0.5, 0.5j, -0.5], [4, -2 + 1j, 0], [8, -4 + 1j, 0], [12, -6 + 1j, 0]]
     np.testing.assert_allclose(spectrum.values[0], expected, atol=1e-5)
-    magnitude = run(
-        sl.STFT(4, 2, 8, time_padding='semicausal', fft_padding='center', output_magnitude=True), x
-    )
+    magnitude = run(sl.STFT(4, 2, 8, time_padding='semicausal', fft_padding='center', output_magnitude=True), x)
     expected = [[2, 1.84776, 1.41421, 0.76537, 0], [6, 5.16991, 3.16228, 1.12786, 0]]
     np.testing.assert_allclose(magnitude.values[0, :2], expected, atol=1e-5)
 

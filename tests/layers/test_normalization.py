@@ -14,9 +14,7 @@ def apply(layer, values):
     return layer.build(x.channel_spec, rngs=0).layer(x, training=False).values
 
 
-@pytest.mark.parametrize(
-    ('axis', 'axes'), [(-1, (3,)), (-2, (2,)), (2, (2,)), ((3, -2), (2, 3)), ([-1], (3,))]
-)
+@pytest.mark.parametrize(('axis', 'axes'), [(-1, (3,)), (-2, (2,)), (2, (2,)), ((3, -2), (2, 3)), ([-1], (3,))])
 def test_by_definition(axis, axes):
     mean, square = X.mean(axes, keepdims=True), (X**2).mean(axes, keepdims=True)
     wanted = (X - mean) / np.sqrt(X.var(axes, keepdims=True) + 1e-6)
@@ -51,9 +49,7 @@ def test_only_floating_values(layer):
 @pytest.mark.parametrize('layer', NORMALIZATIONS)
 def test_zeros_have_finite_gradients(layer):
     """Many small layers on zero input: without the guard the gradient grows by 1e16 at each."""
-    model = sl.Serial([sl.Dense(4, use_bias=False), layer(epsilon=1e-32)] * 10).build(
-        sl.ChannelSpec((4,)), rngs=0
-    )
+    model = sl.Serial([sl.Dense(4, use_bias=False), layer(epsilon=1e-32)] * 10).build(sl.ChannelSpec((4,)), rngs=0)
 
     def loss(model, values):
         return model.layer(sl.Sequence.from_values(values), training=False).values.sum()
@@ -98,9 +94,7 @@ def test_guard_against_excess_precision(layer):
         x = sl.Sequence.from_values(jnp.ones((1, 1, 4), jnp.bfloat16))
         return str(jax.make_jaxpr(lambda x: model.layer(x, training=False))(x))
 
-    assert 'reduce_precision[exponent_bits=8 mantissa_bits=7]' in operations(
-        guard_against_excess_precision=True
-    )
+    assert 'reduce_precision[exponent_bits=8 mantissa_bits=7]' in operations(guard_against_excess_precision=True)
     assert 'reduce_precision' not in operations()
 
 

@@ -84,9 +84,7 @@ def test_the_state_has_the_compute_dtype():
 
 
 def test_fields_are_in_the_published_order():
-    declared = (
-        'units compute_dtype param_dtype precision activation recurrent_activation use_bias kernel_init'
-    )
+    declared = 'units compute_dtype param_dtype precision activation recurrent_activation use_bias kernel_init'
     declared += ' kernel_sharding recurrent_kernel_init recurrent_kernel_sharding bias_init bias_sharding'
     for layer in (sl.LSTM(1), sl.GRU(1)):
         assert [name for name in layer.field_values() if name != 'name'] == declared.split()

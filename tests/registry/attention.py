@@ -20,12 +20,14 @@ CASES = [
     Case(SelfAttention(4, 3, 3, 1, per_dim_key_scale=True, **GROUPED)),
     Case(SelfAttention(4, 3, 3, num_sink_embeddings=2, use_bias=True, **SINGLE)),
     Case(SelfAttention(4, 3, 2, 1, use_sink_scalars=True, **SHARED)),
-    Case(SelfAttention(2, 3, 3, attention_logits_soft_cap=0.5, per_dim_scale=True, query_scale=0.7, precision='highest')),
+    Case(
+        SelfAttention(
+            2, 3, 3, attention_logits_soft_cap=0.5, per_dim_scale=True, query_scale=0.7, precision='highest'
+        )
+    ),
     Case(SelfAttention(2, 3, 3, 1, compute_dtype='bfloat16', experimental_accumulate_logits_in_float32=True)),
     Case(SelfAttention(2, 3, 3, 1, query_network=sl.Dense(3), key_network=DELAYED, value_network=DELAYED)),
-    Case(
-        SelfAttention(2, 3, 4, broadcast_dropout_across_queries=True, **DROPOUT), training=True, exact_field=False
-    ),
+    Case(SelfAttention(2, 3, 4, broadcast_dropout_across_queries=True, **DROPOUT), training=True, exact_field=False),
     Case(
         sl.Serial([sl.Lookahead(2), SelfAttention(2, 2, 3, 1, num_sink_embeddings=1, **DROPOUT)]),
         training=True,

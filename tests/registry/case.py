@@ -3,7 +3,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 import seqlayers as sl
@@ -27,7 +26,7 @@ class Case:
 
     layer: sl.SequenceLayer
     channels: tuple[int, ...] = (4,)
-    dtype: Any = np.dtype('float32')
+    dtype: Any = 'float32'
     constants: Callable[[int, int], Mapping[str, Any]] | None = None
     high: int = 8
     training: bool = False
@@ -50,7 +49,11 @@ class Case:
     def call(self, x: sl.Sequence) -> dict[str, Any]:
         """The keyword arguments for `layer` and `step` on `x`."""
         constants = self.constants(*x.shape[:2]) if self.constants else None
-        return {'training': self.training, 'constants': constants, 'rng': jax.random.key(1) if self.training else None}
+        return {
+            'training': self.training,
+            'constants': constants,
+            'rng': jax.random.key(1) if self.training else None,
+        }
 
     def build(self, x: sl.Sequence) -> sl.SequenceLayer:
         return self.layer.build(x.channel_spec, rngs=nnx.Rngs(0), constants=self.call(x)['constants'])

@@ -27,9 +27,7 @@ CASES = [
     Case(sl.Conv2D(3, 3, time_padding='causal'), channels=(5, 2)),
     Case(sl.Conv2D(2, (3, 2), strides=(2, 1), time_padding='same', spatial_padding=(2, 3)), channels=(4, 2)),
     Case(
-        sl.Conv2D(
-            4, 2, 2, dilation_rate=(3, 1), time_padding='causal_valid', spatial_padding='valid', groups=2
-        ),
+        sl.Conv2D(4, 2, 2, dilation_rate=(3, 1), time_padding='causal_valid', spatial_padding='valid', groups=2),
         channels=(5, 2),
     ),
     Case(sl.Conv2D(2, 2, spatial_padding='semicausal', use_weight_norm=True), channels=(3, 1)),
@@ -54,7 +52,5 @@ CASES = [
         sl.Conv2DTranspose(2, (4, 3), (2, 1), (1, 2), time_padding='same', spatial_padding='valid'),
         channels=(3, 2),
     ),
-    Case(
-        sl.Conv2DTranspose(2, 4, 2, time_padding='valid', spatial_padding='semicausal_full'), channels=(3, 2)
-    ),
+    Case(sl.Conv2DTranspose(2, 4, 2, time_padding='valid', spatial_padding='semicausal_full'), channels=(3, 2)),
 ]

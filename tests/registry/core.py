@@ -30,5 +30,8 @@ CASES = [
     Case(sl.Repeat(sl.Dense(4, activation=jax.nn.tanh), 3), bfloat16=False),
     Case(sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Delay(1)]), 2)),
     Case(sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dense(4)]), 2, remat=True), bfloat16=False),
-    Case(sl.Serial([sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dense(4)]), 2, unroll_step=True)]), bfloat16=False),
+    Case(
+        sl.Serial([sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dense(4)]), 2, unroll_step=True)]),
+        bfloat16=False,
+    ),
 ]

@@ -50,9 +50,7 @@ CASES = [
     Case(sl.Dropout(0.5), dtype='int32', training=True),
     Case(sl.Dropout(1.0), training=True, exact_field=False),
     Case(
-        sl.Serial(
-            [sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dropout(0.5), sl.Dense(4)]), 2)]
-        ),
+        sl.Serial([sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dropout(0.5), sl.Dense(4)]), 2)]),
         training=True,
         bfloat16=False,
         exact_field=False,

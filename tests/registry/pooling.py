@@ -17,9 +17,7 @@ CASES = [
     Case(sl.AveragePooling1D(2, padding='causal', masked_average=True), dtype='int8'),
     Case(sl.AveragePooling1D(3, padding='causal'), dtype='bfloat16'),
     Case(sl.MaxPooling2D((3, 2), strides=2, time_padding='causal'), channels=(5, 2)),
-    Case(
-        sl.MinPooling2D(2, dilation_rate=(1, 2), time_padding='same', spatial_padding=(1, 2)), channels=(5,)
-    ),
+    Case(sl.MinPooling2D(2, dilation_rate=(1, 2), time_padding='same', spatial_padding=(1, 2)), channels=(5,)),
     Case(
         sl.AveragePooling2D((2, 3), (2, 1), time_padding='causal_valid', masked_average=True),
         channels=(4, 2),

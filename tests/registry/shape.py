@@ -4,7 +4,7 @@ from tests.registry.case import Case
 CASES = [
     Case(sl.Flatten(), channels=(2, 3)),
     Case(sl.Flatten(), channels=()),
-    Case(sl.Reshape([3, 2])  , channels=(6,)),
+    Case(sl.Reshape([3, 2]), channels=(6,)),
     Case(sl.ExpandDims(-1)),
     Case(sl.ExpandDims([0, -2]), channels=(3, 4)),
     Case(sl.Squeeze(), channels=(1, 3, 1)),

@@ -14,15 +14,22 @@ CASES = [
     Case(sl.Bidirectional(sl.Conv1D(3, 3, padding='causal'), sl.Conv1D(3, 3, padding='causal'), combination='concat')),
     Case(
         sl.Bidirectional(
-            sl.Conv1D(3, 3, strides=2, padding='causal'), sl.Conv1D(3, 4, strides=2, padding='same'), combination='add'
+            sl.Conv1D(3, 3, strides=2, padding='causal'),
+            sl.Conv1D(3, 4, strides=2, padding='same'),
+            combination='add',
         )
     ),
     Case(
         sl.Bidirectional(
-            sl.Conv1D(3, 3, strides=3, padding='causal_valid'), sl.Conv1D(3, 2, strides=3, padding='valid'), combination='mean'
+            sl.Conv1D(3, 3, strides=3, padding='causal_valid'),
+            sl.Conv1D(3, 2, strides=3, padding='valid'),
+            combination='mean',
         )
     ),
-    Case(sl.Shared({'conv': sl.Conv1D(4, 3, padding='same')}, sl.Serial([sl.Ref('conv'), sl.Repeat(sl.Ref('conv'), 2)])), bfloat16=False),
+    Case(
+        sl.Shared({'conv': sl.Conv1D(4, 3, padding='same')}, sl.Serial([sl.Ref('conv'), sl.Repeat(sl.Ref('conv'), 2)])),
+        bfloat16=False,
+    ),
     Case(
         sl.Shared(
             {'embedding': sl.Embedding(dimension=4, num_embeddings=8)},
