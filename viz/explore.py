@@ -49,9 +49,7 @@ def explore(
 class Explorer:
     """The widget that `explore` returns; `image` and `slider` are its parts."""
 
-    def __init__(
-        self, layer: Any, x: Any, view: str, input_spec: Any, block_size: Any, constants: Any, theme: str
-    ):
+    def __init__(self, layer: Any, x: Any, view: str, input_spec: Any, block_size: Any, constants: Any, theme: str):
         widgets = _ipywidgets()
         self.model = built(layer, input_spec)
         self._x, self._constants, self._theme = x, constants, theme
@@ -94,16 +92,12 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         bundle = dict(self.box._repr_mimebundle_())
-        return {**bundle, 'text/plain': repr(self), 'image/png': self.image.value}, {
-            'image/png': {'width': 900}
-        }
+        return {**bundle, 'text/plain': repr(self), 'image/png': bytes(self.image.value)}, {'image/png': {'width': 900}}
 
     # --- views ------------------------------------------------------------------------------------------
     def _makers(self) -> dict[str, Callable[[], View]]:
         makers = {'receptive field': self._receptive_field, 'mask': self._mask}
-        return makers | (
-            {'state': self._state, 'layer and step': self._comparison} if self.model.supports_step else {}
-        )
+        return makers | ({'state': self._state, 'layer and step': self._comparison} if self.model.supports_step else {})
 
     def _receptive_field(self) -> View:
         trace = traces.trace_receptive_field(self.model, constants=self._constants)
@@ -143,7 +137,7 @@ class Explorer:
             self.slider.unobserve(self._move, 'value')
             self.slider.min, self.slider.max = 0, view.positions[-1]
             self.slider.min, self.slider.value = view.positions[0], view.start
-            self.slider.description = view.word
+            self.slider.step, self.slider.description = view.positions.step, view.word
         self.slider.observe(self._move, 'value')
         self._move()
 

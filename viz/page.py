@@ -15,11 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 from matplotlib.text import Text
-from matplotlib.transforms import Affine2D
 
 from . import png, style
-from .shapes import fit, glyphs, hatch, rounded, text_width
+from .shapes import fit, fit_name, hatch, joined, labels, rounded, text_width
 
 LIVE = 10  # live artists are drawn above the others, in the order in which they were made
 
@@ -114,7 +114,12 @@ class Page:
         x = style.MARGIN + 12 * depth
         room = style.LEFT - x - 10
         self.text(
-            x, y - 8 if detail else y, fit(name, room, style.LABEL, not depth), style.LABEL, color, not depth
+            x,
+            y - 8 if detail else y,
+            fit_name(name, room, style.LABEL, not depth),
+            style.LABEL,
+            color,
+            not depth,
         )
         if detail:
             self.text(x, y + 9, fit(detail, room, style.SMALL), style.SMALL, 'ink2')
@@ -146,10 +151,8 @@ class Page:
         fill = getattr(self.theme, color)
         return self.add(PolyCollection(list(polygons), facecolors=fill, edgecolors='none', zorder=0), live)
 
-    def frame(
-        self, color: str = 'accent', width: float = style.EDGE + 0.1, live: bool = True
-    ) -> PathCollection:
-        """Rounded frames without fill; give it rectangles with `set_paths([rounded(...)])`."""
+    def frame(self, color: str = 'accent', width: float = style.EDGE + 0.1, live: bool = True) -> PathCollection:
+        """Rounded frames without fill; give it rectangles with `set_paths([rounded([box])])`."""
         edge = getattr(self.theme, color)
         return self.add(
             PathCollection([], facecolors='none', edgecolors=edge, linewidths=width * self.point, zorder=3),
@@ -170,47 +173,43 @@ class Page:
 
 
 class Cells:
-    """Any number of cells as five artists, so that setting them anew is cheap."""
+    """Any number of cells as five artists with few paths, so that setting and drawing them is cheap."""
 
     def __init__(self, page: Page, live: bool = True, size: float = style.SMALL):
         self._page, self._size = page, size
-        thin = style.HAIRLINE * page.point
-        self._boxes = page.add(PathCollection([], zorder=2), live)
-        self._hatches = page.add(
-            LineCollection([], colors=page.theme.hatch, linewidths=thin, zorder=2.1), live
-        )
+        pt = page.point
+        line = {'linewidths': style.HAIRLINE * pt, 'edgecolors': page.theme.hatch, 'facecolors': 'none'}
+        self._boxes = page.add(PathCollection([], linewidths=0, zorder=2), live)
+        self._hatches = page.add(PathCollection([], zorder=2.1, **line), live)
         self._borders = page.add(PathCollection([], facecolors='none', zorder=2.2), live)
-        self._halos = page.add(
-            PathCollection([], linewidths=3 * page.point, joinstyle='round', zorder=2.3), live
-        )
+        self._halos = page.add(PathCollection([], linewidths=3 * pt, joinstyle='round', zorder=2.3), live)
         self._labels = page.add(PathCollection([], linewidths=0, zorder=2.4), live)
 
     def set(self, cells: Sequence[Cell]) -> None:
-        theme, point = self._page.theme, self._page.point
-        marks = [style.MARKS[c.mark] for c in cells]
-        edges = [m.edge or m.fill for m in marks]
-        boxes = [rounded(c.x, c.y, c.width, c.height) for c in cells]
-        self._boxes.set(paths=boxes, facecolors=[getattr(theme, m.fill) for m in marks], linewidths=0)
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault(cell.mark, []).append(cell)
+        theme, marks = self._page.theme, [style.MARKS[name] for name in groups]
+        boxes = [rounded([cell[:4] for cell in group]) for group in groups.values()]
+        self._boxes.set(paths=boxes, facecolors=[getattr(theme, mark.fill) for mark in marks])
         self._borders.set(
             paths=boxes,
-            edgecolors=[getattr(theme, e) for e in edges],
-            linewidths=[(style.EDGE if m.edge else 0) * point for m in marks],
-            linestyles=[(0, (3, 2)) if m.dashed else 'solid' for m in marks],
+            edgecolors=[getattr(theme, mark.edge or mark.fill) for mark in marks],
+            linewidths=[(style.EDGE if mark.edge else 0) * self._page.point for mark in marks],
+            linestyles=[(0, (3, 2)) if mark.dashed else 'solid' for mark in marks],
         )
-        self._hatches.set_segments(
-            [s for c, m in zip(cells, marks, strict=True) for s in hatch(c[:4], m.hatch)]
-        )
-        labelled = [(c, m) for c, m in zip(cells, marks, strict=True) if c.label]
-        paths = [
-            glyphs(c.label, self._size, m.bold).transformed(
-                Affine2D().translate(c.x + c.width / 2, c.y + c.height / 2)
-            )
-            for c, m in labelled
-        ]
-        hatched = [(p, m) for p, (_, m) in zip(paths, labelled, strict=True) if m.hatch]
-        halo = [getattr(theme, m.fill) for _, m in hatched]
-        self._halos.set(paths=[p for p, _ in hatched], facecolors=halo, edgecolors=halo)
-        self._labels.set(paths=paths, facecolors=[getattr(theme, m.text) for _, m in labelled])
+        texts = [self._text(group, mark) for group, mark in zip(groups.values(), marks, strict=True)]
+        self._labels.set(paths=texts, facecolors=[getattr(theme, mark.text) for mark in marks])
+        # Strokes that overlap are slow as one path.
+        hatched = [(c, m) for c, m in zip(cells, (style.MARKS[c.mark] for c in cells), strict=True) if m.hatch]
+        self._hatches.set_paths([joined(hatch(cell[:4], mark.hatch)) for cell, mark in hatched])
+        halos = [getattr(theme, mark.fill) for _, mark in hatched]
+        paths = [self._text([cell], mark) for cell, mark in hatched]
+        self._halos.set(paths=paths, facecolors=halos, edgecolors=halos)
+
+    def _text(self, cells: list[Cell], mark: style.Mark) -> Path:
+        placed = [(c.x + c.width / 2, c.y + c.height / 2, c.label) for c in cells if c.label]
+        return labels(placed, self._size, mark.bold)
 
 
 class TimeAxis(NamedTuple):

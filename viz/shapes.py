@@ -1,5 +1,7 @@
 """Shapes in page coordinates: rounded rectangles, hatches that run on across cells, text as outlines."""
 
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -9,53 +11,57 @@ from matplotlib.textpath import TextPath
 
 from . import style
 
-# A rounded rectangle's vertices, three a corner: which corner of the box, and how many radii from it.
+Box = tuple[float, float, float, float]  # x, y, width, height
+
+# The vertices of a rounded rectangle, three a corner: which corner of the box, and how many radii from it.
 _CORNERS = np.array([(0, 0), *[(1, 0)] * 3, *[(1, 1)] * 3, *[(0, 1)] * 3, *[(0, 0)] * 4])
-_RADII = np.array(
-    [
-        (1, 0),
-        (-1, 0),
-        (0, 0),
-        (0, 1),
-        (0, -1),
-        (0, 0),
-        (-1, 0),
-        (1, 0),
-        (0, 0),
-        (0, -1),
-        (0, 1),
-        (0, 0),
-        (1, 0),
-        (1, 0),
-    ]
-)
+_RADII = np.array([
+    (1, 0), (-1, 0), (0, 0), (0, 1), (0, -1), (0, 0), (-1, 0), (1, 0), (0, 0), (0, -1), (0, 1), (0, 0), (1, 0), (1, 0),
+])  # fmt: skip
 _CODES = [Path.MOVETO, *[Path.LINETO, Path.CURVE3, Path.CURVE3] * 4, Path.CLOSEPOLY]
 
 
-def rounded(x: float, y: float, width: float, height: float, radius: float = 3) -> Path:
-    """A rectangle with round corners."""
-    radius = min(radius, width / 3, height / 3)
-    return Path(np.array((x, y)) + _CORNERS * (width, height) + _RADII * radius, _CODES)
+def rounded(boxes: Sequence[Box], radius: float = 3) -> Path:
+    """Rectangles with round corners, as one path."""
+    x, y, width, height = np.array(boxes, float).reshape(-1, 4).T[..., None]
+    radii = np.minimum(radius, np.minimum(width, height) / 3)
+    across = x + _CORNERS[:, 0] * width + _RADII[:, 0] * radii
+    down = y + _CORNERS[:, 1] * height + _RADII[:, 1] * radii
+    return Path(np.stack([across, down], -1).reshape(-1, 2), np.tile(_CODES, len(boxes)))
 
 
-def hatch(box: tuple[float, float, float, float], pattern: str) -> list[np.ndarray]:
-    """Line segments that fill a box: '/' single, 'x' crossed, '' none.
+@lru_cache(maxsize=4096)
+def hatch(box: Box, pattern: str) -> np.ndarray:
+    """Line segments `[n, 2, 2]` that fill a box: '/' single, 'x' crossed.
 
     The lines are `x + y = c` (and `x - y = c`) with `c` a multiple of one pitch for the whole *page*, clipped
     to the box: so they run on from one cell into the next.
     """
-    if not pattern:
-        return []
     x, y, width, height = box
     pitch = {'/': 7, 'x': 5}[pattern]
     c = np.arange(np.ceil((x + y) / pitch) * pitch, x + width + y + height, pitch)
     low, high = np.maximum(x, c - y - height), np.minimum(x + width, c - y)
     rising = np.stack([np.stack([low, c - low], 1), np.stack([high, c - high], 1)], 1)
     if pattern == '/':
-        return list(rising)
+        return rising
     c = np.arange(np.ceil((x - y - height) / pitch) * pitch, x + width - y, pitch)
     low, high = np.maximum(x, c + y), np.minimum(x + width, c + y + height)
-    return [*rising, *np.stack([np.stack([low, low - c], 1), np.stack([high, high - c], 1)], 1)]
+    return np.concatenate([rising, np.stack([np.stack([low, low - c], 1), np.stack([high, high - c], 1)], 1)])
+
+
+def joined(segments: np.ndarray) -> Path:
+    """Line segments `[n, 2, 2]` as one path."""
+    return Path(segments.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(segments)))
+
+
+def labels(placed: Sequence[tuple[float, float, str]], size: float, bold: bool = False) -> Path:
+    """Texts centred on points, as one path."""
+    points, codes = [np.zeros((0, 2))], [np.zeros(0, Path.code_type)]
+    for x, y, text in placed:
+        path = glyphs(text, size, bold)
+        points.append(np.add(path.vertices, (x, y)))
+        codes.append(np.asarray(path.codes))
+    return Path(np.concatenate(points), np.concatenate(codes))
 
 
 @lru_cache(maxsize=4096)
@@ -65,7 +71,7 @@ def glyphs(text: str, size: float, bold: bool = False) -> Path:
     A hundred numbers as outlines are one artist and one millisecond; as hundred texts they are fifty.
     """
     font = FontProperties(family=style.FONT, weight='bold' if bold else 'normal')
-    path = TextPath((0, 0), text, size=size, prop=font)
+    path = TextPath((0, 0), text.replace('$', r'\$'), size=size, prop=font)  # no formulas
     points = np.asarray(path.vertices)
     middle = (points[:, 0].min() + points[:, 0].max()) / 2
     return Path((points - (middle, 0.36 * size)) * (1, -1), path.codes)
@@ -83,6 +89,15 @@ def fit(text: str, width: float, size: float, bold: bool = False) -> str:
     while text and text_width(text + '…', size, bold) > width:
         text = text[:-1]
     return text + '…'
+
+
+def fit_name(name: str, width: float, size: float, bold: bool = False) -> str:
+    """The name of a layer; the end of a long one says more: '…SelfAttention'."""
+    parts = re.findall('[A-Z][^A-Z]+', name)
+    if text_width(name, size, bold) <= width or ''.join(parts) != name:
+        return fit(name, width, size, bold)
+    ends = ('…' + ''.join(parts[i:]) for i in range(1, len(parts)))
+    return next((end for end in ends if text_width(end, size, bold) <= width), fit(name, width, size, bold))
 
 
 def bracket(left: float, right: float, y: float, height: float = 5) -> list[tuple[float, float]]:

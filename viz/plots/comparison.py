@@ -62,9 +62,7 @@ class ComparisonView(View):
             color = 'alarm' if row is trace.first_row else 'ink'
             page.row_name(self._strip(i) + STRIP / 2, row.edge.name, '', row.edge.depth + 1, color)
         finding, cause = callout(trace)
-        page.text(
-            style.LEFT, bottom + 18, finding, style.HEAD, 'alarm' if trace.first_row else 'ink', bold=True
-        )
+        page.text(style.LEFT, bottom + 18, finding, style.HEAD, 'alarm' if trace.first_row else 'ink', bold=True)
         page.text(style.LEFT, bottom + 38, cause, style.LABEL, 'ink2')
 
     def _strip(self, row: int) -> float:
@@ -131,11 +129,9 @@ class ComparisonView(View):
         if self.long:
             scale = (style.RIGHT - style.LEFT) / time
             left, right = style.LEFT + start * scale, style.LEFT + (start + self.shown) * scale
-            self._window.set_paths([rounded(left - 2, 74, max(right - left, 2) + 4, OVERVIEW + 8)])
+            self._window.set_paths([rounded([(left - 2, 74, max(right - left, 2) + 4, OVERVIEW + 8)])])
             y = 82 + OVERVIEW
-            self._lens.set_verts(
-                [[(left - 2, y), (right + 2, y), (self.right, y + 26), (style.LEFT, y + 26)]]
-            )
+            self._lens.set_verts([[(left - 2, y), (right + 2, y), (self.right, y + 26), (style.LEFT, y + 26)]])
 
     def _x(self, timestep: float, start: int) -> float:
         return style.LEFT + (timestep - start) * self.pitch
@@ -152,9 +148,7 @@ class ComparisonView(View):
         first = math.ceil(axis.start * ratio - 1e-9)
         last = min(len(row.differs), math.floor((axis.start + span) * ratio + 1e-9))
         marks = [self._mark(row, t, 'valid') for t in range(first, last)]
-        signs = [
-            '' if not row.differs[t] else 'm' if row.mask_differs[t] else '✕' for t in range(first, last)
-        ]
+        signs = ['' if not row.differs[t] else 'm' if row.mask_differs[t] else '✕' for t in range(first, last)]
         return axis.row(self._strip(i), STRIP, row.edge.ratio, first, marks, signs)
 
     def _bar(self, timestep: int, start: int) -> Cell:
@@ -172,9 +166,7 @@ class ComparisonView(View):
     def _set_lanes(self, window: range) -> None:
         trace, output = self.trace, self.trace.output
         start, times = window.start, np.array(window)
-        layer, step = (
-            v[self.item, window.start : window.stop, self.channel] for v in (output.layer, output.step)
-        )
+        layer, step = (v[self.item, window.start : window.stop, self.channel] for v in (output.layer, output.step))
         masks = output.layer_mask[self.item], output.step_mask[self.item]
         values = np.concatenate([layer, step])
         values = values[np.isfinite(values)]
@@ -218,8 +210,8 @@ class ComparisonView(View):
                 segments.append([(x, self.ticks + 20), (x, self._strip(self.trace.rows.index(row)))])
         self._guide.set_segments(segments)
         bottom = self._strip(len(self.trace.rows)) + 1
-        box = rounded(self._x(position, window.start), self.chart - 4, self.pitch, bottom - self.chart + 4)
-        self._frame.set_paths([box] if position != first else [])
+        box = (self._x(position, window.start), self.chart - 4, self.pitch, bottom - self.chart + 4)
+        self._frame.set_paths([rounded([box])] if position != first else [])
 
     def _read(self, t: int) -> str:
         """The two values under the focus, in numbers."""
@@ -252,15 +244,11 @@ def title(trace: ComparisonTrace) -> str:
 def subtitle(trace: ComparisonTrace) -> str:
     """How large it is."""
     output = trace.output
-    largest = (
-        f'Largest difference {size(output.difference.max(initial=0))}, tolerance {size(output.tolerance)}.'
-    )
+    largest = f'Largest difference {size(output.difference.max(initial=0))}, tolerance {size(output.tolerance)}.'
     if output.mask_differs.any():
         largest += f' The masks differ at {thousands(int(output.mask_differs.sum()))} timesteps (m).'
     count = int(output.differs.sum())
-    return largest + (
-        f' {thousands(count)} of {thousands(len(output.differs))} outputs differ.' if count else ''
-    )
+    return largest + (f' {thousands(count)} of {thousands(len(output.differs))} outputs differ.' if count else '')
 
 
 def callout(trace: ComparisonTrace) -> tuple[str, str]:
@@ -270,11 +258,7 @@ def callout(trace: ComparisonTrace) -> tuple[str, str]:
         return 'No layer differs.', f'Blocks of {trace.block_size}, {trace.latency} void outputs dropped.'
     finding = f'First: {trace.first_layer}, timestep {thousands(first)}.'
     call, place = divmod(first + (row.edge.offset or 0), int(trace.block_size * row.edge.ratio))
-    where = (
-        f'It is the first output of call {call}'
-        if place == 0
-        else f'It comes in call {call}, after {place} others'
-    )
+    where = f'It is the first output of call {call}' if place == 0 else f'It comes in call {call}, after {place} others'
     if trace.forget_state:
         return finding, f'{where}; every call was handed the initial state.'
     return finding, where + (f': call {call - 1} handed something on wrongly.' if call and not place else '.')

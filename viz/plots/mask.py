@@ -26,9 +26,7 @@ class MaskView(View):
         self.trace = trace
         page = Page(style.WIDTH, TOP + ROW * len(trace.edges) + 12, theme, ax)
         super().__init__(page, range(len(trace.masks[0])), 0)
-        time = max(
-            math.ceil(mask.shape[1] / edge.ratio) for mask, edge in zip(trace.masks, trace.edges, strict=True)
-        )
+        time = max(math.ceil(mask.shape[1] / edge.ratio) for mask, edge in zip(trace.masks, trace.edges, strict=True))
         counts = 24 + max(text_width(count(mask[0]) + ' valid', style.TICK) for mask in trace.masks)
         self.axis = TimeAxis(style.LEFT, min(WIDEST, (style.RIGHT - counts - style.LEFT) / max(time, 1)), 0)
         self.heading = page.heading(

@@ -23,31 +23,32 @@ class ReceptiveFieldView(View):
 
     word = 'output'
 
-    def __init__(
-        self, trace: ReceptiveFieldTrace, outputs: list[int], theme: str = 'light', ax: Axes | None = None
-    ):
+    def __init__(self, trace: ReceptiveFieldTrace, outputs: list[int], theme: str = 'light', ax: Axes | None = None):
         self.trace, self.outputs = trace, outputs
         gap = 40
         width = (style.RIGHT - style.LEFT - gap * (len(outputs) - 1)) / len(outputs)
         time = max(trace.time, round(width / WIDEST))
         self.size = style.HEAD if len(outputs) <= 2 else style.TICK
-        table = len(trace.table) > PANELS and len(outputs) > 1
-        lines = 1 + (len(trace.table) > 6) + (len(trace.table) > 12)
+        table = self._table_lines() if len(trace.table) > PANELS and len(outputs) > 1 else []
         self.rows_top = TOP + 12 + (BARS if trace.fields[0].measured is not None else 0)
-        height = self.rows_top + ROW * (len(trace.edges) - 1) + CELL + 24 + (26 + 22 * lines if table else 0)
+        height = self.rows_top + ROW * (len(trace.edges) - 1) + CELL + 24 + (18 + 22 * len(table) if table else 0)
         page = Page(style.WIDTH, height, theme, ax)
-        last = math.floor(time * trace.edges[-1].ratio)
-        examined = {f.output % trace.period for f in trace.fields}
-        positions = range(last) if len(examined) == trace.period else range(outputs[0], outputs[0] + 1)
-        spare = (time - trace.time) // 2 * trace.edges[-1].ratio  # a short field stands in the middle
-        super().__init__(page, positions, outputs[0] + spare // trace.period * trace.period)
+        ratio = trace.edges[-1].ratio
+        spare = (time - trace.time) // 2 * ratio  # a short field stands in the middle
+        start = outputs[0] + int(spare // trace.period) * trace.period
+        step = 1 if len(trace.fields) == trace.period else trace.period  # of unknown phases nothing can be shown
+        super().__init__(page, range(start % step, math.floor(time * ratio), step), start)
         page.heading(title(trace), subtitle(trace))
         self._name_rows()
         pitch = width / time
         lefts = [style.LEFT + i * (width + gap) for i in range(len(outputs))]
         self._panels = [_Panel(self, TimeAxis(left, pitch, 0), time) for left in lefts]
         if table:
-            self._table(height - 16 - 22 * lines)
+            page.text(style.MARGIN, height - 22 * len(table), 'all phases', style.HEAD, bold=True)
+        for i, line in enumerate(table):
+            for j, words in enumerate(line):
+                x = style.LEFT + j * (style.RIGHT - style.LEFT) / len(table[0])
+                page.text(x, height - 22 * (len(table) - i), words, style.TICK, 'ink2')
 
     def show(self, position: int) -> None:
         for panel, output in zip(self._panels, self.outputs, strict=True):
@@ -60,13 +61,14 @@ class ReceptiveFieldView(View):
         for i, edge in enumerate(self.trace.edges):
             self.page.row_name(self.rows_top + ROW * i + CELL / 2, edge.name, edge.detail, edge.depth)
 
-    def _table(self, y: float) -> None:
-        self.page.text(style.MARGIN, y, 'all phases', style.HEAD, bold=True)
-        for i, (phase, field) in enumerate(list(self.trace.table.items())[:12]):
-            x = style.LEFT + i % 6 * 117
-            self.page.text(x, y + i // 6 * 22, f'{phase}:  {span(field)}', style.TICK, 'ink2')
-        if len(self.trace.table) > 12:
-            self.page.text(style.LEFT, y + 44, f'… of {len(self.trace.table)}', style.TICK, 'ink2')
+    def _table_lines(self) -> list[list[str]]:
+        """The fields of the first phases in words, in lines of equal length."""
+        words = [f'{phase}:  {span(field)}' for phase, field in self.trace.table.items()]
+        if len(words) > 12:
+            words = [*words[:11], f'… of {len(words)}']
+        widest = max(text_width(w, style.TICK) for w in words)
+        columns = int((style.RIGHT - style.LEFT) / (widest + 24))
+        return [words[i : i + columns] for i in range(0, len(words), columns)]
 
 
 class _Panel:
@@ -95,11 +97,7 @@ class _Panel:
         self.own.set_segments([[(own, TOP), (own, self._y(len(edges) - 1))]])
         self._bars(field)
         self.cells.set([cell for row in range(len(edges)) for cell in self._row(row, field)])
-        cones = [
-            (row - source, c)
-            for row, source, read in field.links
-            if (c := self._cone(row, source, read, field))
-        ]
+        cones = [(row - source, c) for row, source, read in field.links if (c := self._cone(row, source, read, field))]
         self.cone.set_verts([cone for distance, cone in cones if distance == 1])
         bypass = [cone for distance, cone in cones if distance > 1]
         self.bypass.set_segments([line for a, b, c, d in bypass for line in ((a, d), (b, c))])
@@ -130,18 +128,15 @@ class _Panel:
     def _bars(self, field: OutputField) -> None:
         if field.measured is None:
             return
-        size = field.measured / max(field.measured.max(), 1e-30)
-        heights = np.where(size > ROUNDING, BARS - 14 + 8 * np.log10(np.maximum(size, ROUNDING)), 0)
-        outside = self.view.trace.outside(field)
-        group = math.ceil(
-            3 / self.axis.pitch
-        )  # a bar is at least three pixels wide and shows its tallest timestep
+        size = np.maximum(field.measured / max(field.measured.max(), 1e-30), ROUNDING)
+        heights = BARS - 12 + 9 * np.log10(size)
+        # A bar is at least three pixels wide, and shows the tallest of its timesteps.
+        group = math.ceil(3 / self.axis.pitch)
         bars: dict[int, float] = {}
-        for t in np.flatnonzero(heights).tolist():
-            place = (t + field.measured_from) // group
-            bars[place] = max(heights[t], bars.get(place, 0))
+        for t in self.view.trace.support(field):
+            bars[t // group] = max(heights[t - field.measured_from], bars.get(t // group, 0))
         shown = {p: h for p, h in bars.items() if 0 <= p * group < self.time}
-        alarming = {t // group for t in outside}
+        alarming = {t // group for t in self.view.trace.outside(field)}
         self.bars.set_verts([self._bar(p * group, group, h) for p, h in shown.items() if p not in alarming])
         self.alarms.set_verts([self._bar(p * group, group, h) for p, h in shown.items() if p in alarming])
 
@@ -215,7 +210,8 @@ def title(trace: ReceptiveFieldTrace) -> str:
         by_size = sorted(trace.fields, key=lambda f: -f.size)
         first, second = (phase_name(f.output, 2).split()[0] for f in by_size)
         most, least = amount(by_size[0]), amount(by_size[1]).removesuffix(' inputs')
-        return f'{first.capitalize()} outputs see {most}, {second} ones only {least}'
+        least = 'none' if least == 'no input' else f'only {least}'
+        return f'{first.capitalize()} outputs see {most}, {second} ones {least}'
     narrow, wide = (amount(f(trace.fields, key=lambda f: f.size)) for f in (min, max))
     return f'Outputs see {narrow.split()[0]} to {wide}, by their phase of {trace.period}'
 

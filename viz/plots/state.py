@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from .. import style
 from ..page import Cell, Cells, Page
-from ..shapes import bracket, fit, rounded, text_width
+from ..shapes import Box, bracket, fit, rounded, text_width
 from ..traces import StateLeaf, StateTrace
 from ..view import View
 from .words import plural, thousands
@@ -31,11 +31,11 @@ class Group:
             self.rows, self.pitch = self.entries, ENTRY if self.entries <= NUMBERED else 6
         else:
             self.rows, self.pitch = (
-                (min(UNITS, self.leaf.values[0].size), UNIT) if self.leaf.is_vector else (1, ENTRY)
+                (min(UNITS, self.leaf.values[0].size), UNIT) if self.leaf.kind == 'vector' else (1, ENTRY)
             )
         self.top, self.y = top, top + HEAD
         self.bottom = self.y + max(
-            self.rows * self.pitch + (16 if self.leaf.is_vector else 0), LINE * len(leaves)
+            self.rows * self.pitch + (16 if self.leaf.kind == 'vector' else 0), LINE * len(leaves)
         )
 
     def units(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class Group:
                 if leaf.is_ring
                 else f'{plural(self.entries, "entry", "entries")}, moved by every block'
             )
-        if not self.leaf.is_vector:
+        if self.leaf.kind == 'counter':
             return 'a counter' if leaf.values[0].size == 1 else f'{leaf.values[0].size} counters'
         size = leaf.values[0].size
         return (f'{self.rows} of {size}' if size > self.rows else str(size)) + ' numbers, grey −, blue +'
@@ -71,12 +71,15 @@ def groups(trace: StateTrace) -> list[Group]:
     """
     found, top = [], TOP
     for _, of_layer in groupby(trace.leaves, lambda leaf: leaf.path):
-        kinds: dict = {}
+        alike: dict[tuple, list[StateLeaf]] = {}
         for leaf in of_layer:
-            kinds.setdefault((leaf.is_buffer or -leaf.is_vector, leaf.newest.shape[1]), []).append(leaf)
-        counters = [kinds.pop(kind) for kind in list(kinds) if kind[0] == 0 and len(kinds) > 1]
-        for i, leaves in enumerate(kinds.values()):
-            group = Group([*leaves, *(c for more in counters for c in more if i == 0)], top)
+            size = leaf.values.shape[1 if leaf.is_buffer else 2]
+            alike.setdefault((leaf.kind, size), []).append(leaf)
+        main = [leaves for (kind, _), leaves in alike.items() if kind != 'counter']
+        counters = [leaf for (kind, _), leaves in alike.items() if kind == 'counter' for leaf in leaves]
+        first, *rest = main or [[]]
+        for leaves in ([*first, *counters], *rest):
+            group = Group(leaves, top)
             if group.bottom > BOTTOM and found:
                 return found
             found.append(group)
@@ -102,7 +105,7 @@ class StateView(View):
         page.text(style.MARGIN, 116, 'input', bold=True)
         page.lines([[(RULE, 84), (RULE, self.bottom + 64)]], 'line')
         self._ledger()
-        self._maps = {group: page.areas(live=True) for group in self.groups if group.leaf.is_vector}
+        self._maps = {group: page.areas(live=True) for group in self.groups if group.leaf.kind == 'vector'}
         self._cells, self._ticks = Cells(page), Cells(page, size=style.TICK)
         self._pointers = page.frame('ink', style.POINTER)
         self._frozen = page.lines(color='ink2', width=style.EDGE, live=True)
@@ -158,7 +161,7 @@ class StateView(View):
         start = min(max(0, position - self.shown // 2), self.trace.num_blocks - self.shown)
         window = range(start, start + self.shown)
         inputs = self._inputs(position)
-        self._following.set_text(following(self.trace, self.groups, inputs[-1]))
+        self._following.set_text(following(self.trace, self.groups, inputs))
         cells = [
             self._cell(block, start, 106, self._input_mark(block, position), str(self._inputs(block)[-1]))
             for block in window
@@ -168,14 +171,13 @@ class StateView(View):
             if group.leaf.is_buffer:
                 cells += [c for block in window for c in self._entries(group, block, start, inputs)]
                 frames += [f for block in window for f in self._written(group, block, start)]
-            elif not group.leaf.is_vector:
+            elif group.leaf.kind == 'counter':
                 values = group.leaf.values.reshape(len(group.leaf.values), -1)[:, 0]
                 cells += [
-                    self._cell(b, start, group.y, 'valid', f'{values[b + 1]:.0f}'.replace('-', '−'))
-                    for b in window
+                    self._cell(b, start, group.y, 'valid', f'{values[b + 1]:.0f}'.replace('-', '−')) for b in window
                 ]
         self._cells.set(cells)
-        self._pointers.set_paths(frames)
+        self._pointers.set_paths([rounded(frames)])
         for group, patches in self._maps.items():
             self._set_map(group, patches, window)
         brackets = [line for group in self._maps for line in self._frozen_runs(group, window)]
@@ -185,11 +187,7 @@ class StateView(View):
             self._frozen_words.set_position((brackets[0][-1][0] + 6, brackets[0][-1][1] + 8))
         named = {block: 'focus tick' if block == position else 'tick' for block in window}
         wide = text_width(str(window.stop)) + 4 > self.pitch
-        named = {
-            b: m
-            for b, m in named.items()
-            if not wide or b == position or (b % 4 == 0 and abs(b - position) > 2)
-        }
+        named = {b: m for b, m in named.items() if not wide or b == position or (b % 4 == 0 and abs(b - position) > 2)}
         self._ticks.set([self._cell(b, start, 82, mark, str(b), extra=12) for b, mark in named.items()])
 
     def _inputs(self, block: int) -> range:
@@ -220,12 +218,12 @@ class StateView(View):
             cells.append(cell._replace(height=group.pitch - (2 if group.pitch == ENTRY else 1)))
         return cells
 
-    def _written(self, group: Group, block: int, start: int) -> list:
+    def _written(self, group: Group, block: int, start: int) -> list[Box]:
         """Frames around what a block wrote into a ring."""
         before, after = group.leaf.newest[block : block + 2]
         entries = np.flatnonzero(before != after) if group.leaf.is_ring else []
         x, width = self._x(block, start) + 1, self.pitch - 2
-        return [rounded(x, group.y + i * group.pitch, width, group.pitch - 2) for i in entries]
+        return [(x, group.y + i * group.pitch, width, group.pitch - 2) for i in entries]
 
     def _set_map(self, group: Group, patches: Any, window: range) -> None:
         units = group.units()[:, window.start + 1 : window.stop + 1]
@@ -234,8 +232,7 @@ class StateView(View):
             top, bottom = group.y + row * UNIT, group.y + (row + 1) * UNIT - gap
             lefts = [self._x(block, window.start) + gap for block in window]
             boxes += [
-                [(x, top), (x + self.pitch - gap, top), (x + self.pitch - gap, bottom), (x, bottom)]
-                for x in lefts
+                [(x, top), (x + self.pitch - gap, top), (x + self.pitch - gap, bottom), (x, bottom)] for x in lefts
             ]
         patches.set(verts=boxes, facecolors=style.signed_colors(self.page.theme, units.ravel()))
 
@@ -247,9 +244,7 @@ class StateView(View):
         y = group.y + group.rows * UNIT + 9
         runs = [b for b in still if b - 1 not in still], [b for b in still if b + 1 not in still]
         ends = zip(*runs, strict=True)
-        return [
-            bracket(self._x(a, window.start) + 2, self._x(b + 1, window.start) - 2, y, -5) for a, b in ends
-        ]
+        return [bracket(self._x(a, window.start) + 2, self._x(b + 1, window.start) - 2, y, -5) for a, b in ends]
 
 
 # --- words ----------------------------------------------------------------------------------------------
@@ -261,34 +256,34 @@ def title(drawn: list[Group]) -> str:
     """The finding."""
     buffers = [g.name for g in drawn if g.leaf.is_buffer and not g.leaf.is_ring]
     rings = [g.name for g in drawn if g.leaf.is_ring]
-    vectors = [g.name for g in drawn if g.leaf.is_vector]
-    if buffers and rings:
-        return f'The buffer of {buffers[0]} moves its contents, the ring of {rings[0]} only its pointer'
+    vectors = [g.name for g in drawn if g.leaf.kind == 'vector']
+    if rings and buffers and buffers[0] != rings[0]:
+        return f'{buffers[0]} moves its entries, {rings[0]} only a pointer'
     if rings:
-        return f'The ring of {rings[0]} keeps its entries in place; each block overwrites the oldest'
+        return f'{rings[0]} keeps its entries in place and overwrites the oldest'
     if buffers and vectors:
         return f'{buffers[0]} remembers timesteps, {vectors[0]} a summary of everything before'
     if buffers:
         return f'{buffers[0]} remembers its last inputs; every block moves them on'
     if vectors:
         return f'{vectors[0]} remembers a few numbers, however long the stream'
-    return (
-        'Nothing is remembered from block to block'
-        if not drawn
-        else 'Only a clock is kept from block to block'
-    )
+    return 'Nothing is remembered from block to block' if not drawn else 'Only a clock is kept from block to block'
 
 
-def following(trace: StateTrace, drawn: list[Group], timestep: int) -> str:
-    """Where the followed input is kept, and for how long."""
-    held = {g.name: g.leaf.held(timestep) for g in drawn if g.leaf.is_buffer}
-    held = {name: blocks for name, blocks in held.items() if blocks}
+def following(trace: StateTrace, drawn: list[Group], inputs: range) -> str:
+    """Where the inputs of the block in focus are kept, and for how long."""
     if not trace.leaves:
         return 'The layer has no state.'
-    if not held:
+    held: dict[str, int] = {}
+    for group in drawn:
+        blocks = group.leaf.held(inputs) if group.leaf.is_buffer else 0
+        held[group.name] = max(blocks, held.get(group.name, 0))
+    kept = [f'{plural(blocks, "block", "blocks")} in {name}' for name, blocks in held.items() if blocks]
+    if not kept:
         return f'{thousands(trace.nbytes)} bytes of state, the same after every block.'
-    parts = [f'{plural(blocks, "block", "blocks")} in {name}' for name, blocks in list(held.items())[:3]]
-    return f'Follow input {thousands(timestep)}: it is kept for {", ".join(parts)}.'
+    last = thousands(inputs[-1])
+    which = f'input {last}: it is' if len(inputs) == 1 else f'inputs {thousands(inputs[0])} to {last}: they are'
+    return f'Follow {which} kept for {", ".join(kept[:3])}.'
 
 
 def plot_state(trace: StateTrace, ax: Axes | None = None, *, block: int | None = None, theme: str = 'light'):

@@ -36,7 +36,7 @@ class RowComparison:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """`[batch, time, channels]`: |layer - step|; 0 where either is invalid, inf where one of them is NaN."""
+        """`[batch, time, channels]`: |layer - step|; 0 where either is invalid, inf where one is NaN."""
         with np.errstate(invalid='ignore'):
             errors = np.abs(self.layer - self.step)
         errors[(self.layer == self.step) | (np.isnan(self.layer) & np.isnan(self.step))] = 0
@@ -149,9 +149,7 @@ def compare_layer_and_step(
     return ComparisonTrace(model.name or type(model).__name__, tuple(compared), block_size, forget_state)
 
 
-def _stepped(
-    rows: Rows, x: sl.Sequence, block_size: int, constants: Any, forget_state: bool
-) -> list[sl.Sequence]:
+def _stepped(rows: Rows, x: sl.Sequence, block_size: int, constants: Any, forget_state: bool) -> list[sl.Sequence]:
     """What the steps emit at every edge, flushed and without the void timesteps."""
     model = tapped(rows, x, constants)
     x = x.pad_time(0, model.input_latency).pad_to_multiple(block_size)
@@ -167,9 +165,9 @@ def _compared(edge: Edge, y: sl.Sequence, stepped: sl.Sequence, tolerance: float
     late = np.flatnonzero(np.asarray(stepped.mask).any(0))
     time = max(y.shape[1], int(late[-1]) + 1 if len(late) else 0)
     y, stepped = (s.pad_time(0, max(0, time - s.shape[1]))[:, :time] for s in (y, stepped))
-    values, masks = [channels(s.values) for s in (y, stepped)], [np.asarray(s.mask) for s in (y, stepped)]
+    (layer, layer_mask), (step, step_mask) = ((channels(s.values), np.asarray(s.mask)) for s in (y, stepped))
     if tolerance is None:
-        valid = np.abs(values[0][masks[0]])
+        valid = np.abs(layer[layer_mask])
         scale = max(1.0, float(valid[np.isfinite(valid)].max(initial=0)))
         tolerance = scale * TOLERANCE.get(y.dtype.name, DEFAULT_TOLERANCE)
-    return RowComparison(edge, *values, *masks, tolerance)
+    return RowComparison(edge, layer, step, layer_mask, step_mask, tolerance)

@@ -4,7 +4,7 @@
 everything else, `Repeat` too, is one row. A chain that is longer than that is folded into runs of layers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -50,9 +50,7 @@ class Rows:
 
     def __init__(self, model: Any, max_rows: int = MAX_ROWS):
         self.edges = [Edge('', 'input', '', 0, Fraction(1), 0, ())]
-        self._layers: list[tuple] = [
-            ()
-        ]  # what leads to an edge from its sources; nothing if branches meet there
+        self._layers: list[tuple] = [()]  # what leads to an edge from its sources; nothing if branches meet there
         self._limit = max_rows - 1
         self._opened = _open(model, self._limit)
         self.model = sl.Serial(self._add('', model, (), 0, 0)[1])
@@ -96,7 +94,7 @@ class Rows:
                 source, layers = self._add(path, first, chain, source, depth)
             else:
                 members = tuple(layer for _, layer in run)
-                words = f'▸ {len(run)} layers', f'{describe(first)[0]} … {describe(members[-1])[0]}'
+                words = describe_run(members)
                 source, layers = self._append(members, path, words, chain, depth, source)
             tapped += layers
             chain += tuple(layer for _, layer in run)
@@ -189,3 +187,11 @@ def describe(layer: Any) -> tuple[str, str]:
         if value not in (None, 1, 0, -1) or (value == 1 and field in ('kernel_size', 'length')):
             shown.append(words.format(value))
     return layer.name or type(layer).__name__, ', '.join(shown)
+
+
+def describe_run(layers: Sequence[Any]) -> tuple[str, str]:
+    """Folded layers in words: ('▸ 3 layers', 'Conv1D … LSTM')."""
+    names = [describe(layer)[0] for layer in layers]
+    if len(set(names)) == 1:
+        return f'▸ {len(layers)} {names[0]}', ''
+    return f'▸ {len(layers)} layers', f'{names[0]} … {names[-1]}'

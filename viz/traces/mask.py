@@ -67,9 +67,7 @@ def trace_mask(
     model = built(layer, input_spec)
     mask = np.asarray(mask).astype(bool)
     if mask.ndim not in (1, 2) or not mask.size:
-        raise ValueError(
-            f'trace_mask: the mask must have the shape (time,) or (batch, time), got {mask.shape}'
-        )
+        raise ValueError(f'trace_mask: the mask must have the shape (time,) or (batch, time), got {mask.shape}')
     mask = np.atleast_2d(mask)
     rows = Rows(model)
     x = sl.Sequence(random_input(model.input_spec, *mask.shape).values, mask)

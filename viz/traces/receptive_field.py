@@ -19,8 +19,9 @@ Intervals = tuple[Interval, ...]
 
 MEASURED_PHASES = 16  # of more phases only the narrowest and the widest are looked at
 ENDLESS = 24  # input timesteps shown of a field without end
+MARGIN = 4  # input timesteps examined on both sides of a field, where nothing should be
 DRAWS = 4  # random inputs; one alone could have a unit switched off
-ROUNDING = 1e-7  # gradients smaller than this part of the largest are rounding
+ROUNDING = 1e-7  # gradients smaller than this part of the largest may be rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +78,21 @@ class ReceptiveFieldTrace:
         order = ('not measured', 'exceeded', 'upper bound', 'equal')
         return next(status for status in order if status in found)
 
+    def support(self, field: OutputField) -> list[int]:
+        """Input timesteps with a gradient; one that may be rounding counts only where one is expected."""
+        if field.measured is None:
+            return []
+        times = np.arange(len(field.measured)) + field.measured_from
+        expected = np.isin(times, list(self._calculated(field)))
+        least = np.where(expected, 0, ROUNDING * field.measured.max())
+        return times[field.measured > least].tolist()
+
     def outside(self, field: OutputField) -> list[int]:
         """Input timesteps with a gradient that the calculation excludes. Empty unless something is wrong."""
-        return sorted(self._support(field) - self._calculated(field))
+        return sorted(set(self.support(field)) - self._calculated(field))
 
     def at(self, output: int) -> OutputField | None:
-        """What any output sees: as the examined output of its phase, shifted; None if none was examined."""
+        """What any output sees: as the examined one of its phase, shifted; None if none was examined."""
         for field in self.fields:
             periods, rest = divmod(output - field.output, self.period)
             if rest == 0:
@@ -105,19 +115,12 @@ class ReceptiveFieldTrace:
         low, high = field.measured_from, field.measured_from + self.time - 1
         return {t for a, b in field.sets[0] for t in range(int(max(a, low)), int(min(b, high)) + 1)}
 
-    def _support(self, field: OutputField) -> set[int]:
-        if field.measured is None:
-            return set()
-        size = field.measured
-        times = np.flatnonzero(size > ROUNDING * max(size.max(), 1e-30)) + field.measured_from
-        return set(times.tolist())
-
     def _status(self, field: OutputField) -> str:
         if field.measured is None:
             return 'not measured'
         if self.outside(field):
             return 'exceeded'
-        return 'equal' if self._support(field) == self._calculated(field) else 'upper bound'
+        return 'equal' if set(self.support(field)) == self._calculated(field) else 'upper bound'
 
 
 def trace_receptive_field(
@@ -159,11 +162,11 @@ def _phases(table: Mapping[int, Interval | None]) -> list[int]:
 
 
 def _own_time(model: Any, table: Mapping[int, Interval | None], phases: list[int]) -> int:
-    """A time so late that the finite fields begin in the input; a multiple of the input's period."""
+    """A time so late that the finite fields begin in the input, behind a margin; a multiple of the period."""
     starts = [field[0] for phase in phases if (field := table[phase])]
     reach = max((-s if math.isfinite(s) else ENDLESS for s in starts), default=0)
     period = int(len(table) / model.output_ratio)
-    return max(0, -(-int(reach) // period) * period)
+    return -(-max(0, int(reach) + MARGIN) // period) * period
 
 
 def _sets(rows: Rows, output: int) -> tuple:
@@ -184,10 +187,10 @@ def _shift(intervals: Intervals, by: int) -> Intervals:
 
 
 def _time(model: Any, sets: Sequence[tuple], outputs: list[int]) -> int:
-    """How many input timesteps to examine: the finite fields, and a little of what lies behind them."""
+    """How many input timesteps to examine: the finite fields, and a margin behind them."""
     ends = [b for of_output in sets for _, b in of_output[0]]
     own = math.ceil((max(outputs) + 1) / model.output_ratio) - 1  # the last that the output covers
-    return int(max([own, *(b if math.isfinite(b) else own + ENDLESS for b in ends)])) + 4
+    return int(max([own, *(b if math.isfinite(b) else own + ENDLESS for b in ends)])) + 1 + MARGIN
 
 
 def _gradients(model: Any, time: int, outputs: list[int], constants: Mapping | None) -> list[np.ndarray]:

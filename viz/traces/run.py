@@ -21,9 +21,7 @@ def built(layer: Any, input_spec: sl.ChannelSpec | None) -> Any:
         return layer.build(input_spec or sl.ChannelSpec((8,)), rngs=0)
     except Exception as error:
         if input_spec is None:
-            error.add_note(
-                'viz built this declaration for 8 channels: give input_spec=sl.ChannelSpec(...), or a model'
-            )
+            error.add_note('viz built this declaration for 8 channels: give input_spec=sl.ChannelSpec(...), or a model')
         raise
 
 

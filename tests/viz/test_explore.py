@@ -1,0 +1,134 @@
+"""The explorer: sliders that move through a trace, and a bundle that reads well without widgets."""
+
+import gc
+import sys
+
+import numpy as np
+import pytest
+
+import seqlayers as sl
+import viz
+from tests.viz.models import MODELS, Backwards, Understated, model, noise
+
+VIEWS = ['receptive field', 'mask', 'state', 'layer and step']
+
+
+@pytest.fixture(scope='module')
+def explorer():
+    return viz.explore(model('memories'), noise(24, gap=(9,)))
+
+
+def ticks(explorer):
+    """Images at several positions of the slider."""
+    images = []
+    for position in np.linspace(explorer.slider.min, explorer.slider.max, 4).astype(int):
+        explorer.slider.value = int(position)
+        images.append(bytes(explorer.image.value))
+    return images
+
+
+@pytest.mark.parametrize('view', VIEWS)
+def test_every_tick_gives_another_image(explorer, view):
+    explorer.choice.value = view
+    images = ticks(explorer)
+    assert all(image.startswith(b'\x89PNG') for image in images)
+    assert len(set(images)) == len(images)
+    assert ticks(explorer) == images  # and the same position the same image
+
+
+@pytest.mark.parametrize('view', VIEWS)
+def test_a_tick_never_calls_jax(explorer, view):
+    explorer.choice.value = view
+    explorer.slider.value = explorer.slider.min
+    called = set()
+
+    def profile(frame, event, argument):
+        called.add(frame.f_globals.get('__name__', '').split('.')[0])
+
+    gc.disable()  # JAX has a callback there
+    sys.setprofile(profile)
+    try:
+        explorer.slider.value = explorer.slider.max
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    assert 'viz' in called
+    assert not called & {'jax', 'jaxlib', 'flax', 'seqlayers'}
+
+
+def test_the_bundle_has_a_text_a_png_and_the_widget():
+    explorers = [viz.explore(model('window')) for _ in range(2)]
+    (first, _), (second, _) = (e._repr_mimebundle_() for e in explorers)
+    assert set(first) == {'text/plain', 'image/png', 'application/vnd.jupyter.widget-view+json'}
+    assert first['text/plain'] == '<Explorer, receptive field: Each output sees 4 inputs>'
+    assert (first['text/plain'], first['image/png']) == (second['text/plain'], second['image/png'])
+
+
+def test_a_declaration_is_enough():
+    explorer = viz.explore(sl.Serial([sl.Conv1D(4, 3, strides=2, padding='causal'), sl.LSTM(4)]))
+    for view in VIEWS:
+        explorer.choice.value = view
+        assert view in repr(explorer)
+
+
+def test_block_size_and_forgotten_state_run_the_model_again():
+    explorer = viz.explore(model('window'), noise(24), view='layer and step')
+    assert 'agree on all 21 timesteps' in repr(explorer)
+    explorer.forget_state.value = True
+    explorer.block_size.value = 6
+    assert 'Conv1D is the first to differ' in repr(explorer)
+    explorer.block_size.value = 24  # as long as the input: nothing can be forgotten
+    assert 'agree on all 21 timesteps' in repr(explorer)
+
+
+def test_block_sizes_are_rounded_down_to_what_the_model_takes():
+    explorer = viz.explore(model('convolutions'), noise(24), view='state')
+    explorer.block_size.value = 7
+    assert explorer.block_size.value == 6
+    assert explorer.view.trace.block_size == 6
+
+
+def test_the_slider_starts_at_the_first_difference():
+    explorer = viz.explore(model('window'), noise(24), view='layer and step', block_size=6)
+    explorer.forget_state.value = True
+    assert explorer.slider.value == explorer.view.trace.output.first
+    assert explorer.slider.description == 'timestep'
+
+
+def test_layers_that_cannot_step_have_the_other_views():
+    explorer = viz.explore(Backwards())
+    assert explorer.choice.options == ('receptive field', 'mask')
+    with pytest.raises(ValueError, match='It starts at the end') as error:
+        viz.explore(sl.Serial([Backwards()]), view='state')
+    assert "Serial has no view 'state'; choose one of ['receptive field', 'mask']" in str(error.value)
+
+
+def test_another_output_is_another_field(explorer):
+    explorer.choice.value = 'receptive field'
+    explored = viz.explore(MODELS['convolutions'])
+    findings = set()
+    for position in explored.view.positions:
+        explored.slider.value = position
+        findings.add(explored.view.trace.at(position).field)
+    assert findings == {(-10, 5), (-8, 4)}
+
+
+def test_a_wrong_field_is_shown():
+    assert 'which the calculation excludes' in repr(viz.explore(Understated()))
+
+
+def test_without_ipywidgets_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ipywidgets', None)
+    with pytest.raises(ImportError, match=r"pip install 'seqlayers\[viz\]'"):
+        viz.explore(model('window'))
+
+
+def test_of_many_phases_the_slider_visits_the_known_one():
+    explorer = viz.explore(sl.Serial([sl.Upsample1D(20), sl.Conv1D(1, 15, padding='causal')]))
+    assert explorer.slider.step == 20
+    images = set()
+    for position in explorer.view.positions:
+        explorer.slider.value = position
+        assert explorer.view.trace.at(position).output == position
+        images.add(bytes(explorer.image.value))
+    assert len(images) == len(explorer.view.positions) > 3

@@ -1,0 +1,147 @@
+"""Pictures: what is written in them, and that one can read it. Pixels are not compared."""
+
+import io
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+import seqlayers as sl
+import viz
+from tests.viz.models import MODELS, model, noise
+from viz import png, style
+from viz.shapes import hatch, rounded
+
+SIZES = {style.TITLE, style.HEAD, style.LABEL, style.TICK, style.SMALL}
+DEEP = sl.Serial([sl.Conv1D(3, 3, padding='causal') for _ in range(24)])
+UP = sl.Serial([sl.Upsample1D(6), sl.Conv1D(2, 4, padding='causal')])
+LONG = 'a_very_long_name_that_has_to_be_cut_somewhere'
+NAMED = sl.Serial([sl.Delay(1, name=LONG), sl.Delay(1, name='$x$<b>&')])
+
+
+def receptive_field(layer, **kwargs):
+    return viz.plot_receptive_field(viz.trace_receptive_field(layer, input_spec=sl.ChannelSpec((3,))), **kwargs)
+
+
+def mask(layer, time=24, **kwargs):
+    return viz.plot_mask(viz.trace_mask(layer, np.arange(time) % 9 != 5, input_spec=sl.ChannelSpec((3,))), **kwargs)
+
+
+def state(layer, time=24, block_size=None, **kwargs):
+    return viz.plot_state(viz.trace_state(layer, noise(time, gap=(7, 8)), block_size), **kwargs)
+
+
+def comparison(layer, time=24, block_size=None, forget_state=False, **kwargs):
+    trace = viz.compare_layer_and_step(layer, noise(time, gap=(7,)), block_size, forget_state=forget_state)
+    return viz.plot_comparison(trace, **kwargs)
+
+
+PICTURES = {
+    'receptive field, phases': lambda **k: receptive_field(MODELS['convolutions'], **k),
+    'receptive field, branches': lambda **k: receptive_field(MODELS['branches'], **k),
+    'receptive field, endless': lambda **k: receptive_field(MODELS['memories'], **k),
+    'receptive field, deep': lambda **k: receptive_field(DEEP, **k),
+    'receptive field, many phases': lambda **k: receptive_field(UP, **k),
+    'receptive field, four phases': lambda **k: receptive_field(UP.layers[0].replace(rate=4), **k),
+    'receptive field, names': lambda **k: receptive_field(NAMED, **k),
+    'mask, branches': lambda **k: mask(model('branches'), **k),
+    'mask, long': lambda **k: mask(model('convolutions'), 600, **k),
+    'mask, names': lambda **k: mask(NAMED, **k),
+    'state, memories': lambda **k: state(model('memories'), **k),
+    'state, blocks': lambda **k: state(model('memories'), 160, 40, **k),
+    'state, repeated': lambda **k: state(model('repeated'), **k),
+    'state, names': lambda **k: state(NAMED, **k),
+    'comparison, equal': lambda **k: comparison(model('branches'), **k),
+    'comparison, forgotten': lambda **k: comparison(model('branches'), 24, 8, True, **k),
+    'comparison, long': lambda **k: comparison(model('memories'), 700, 37, True, **k),
+    'comparison, short': lambda **k: comparison(model('window'), 5, **k),
+}
+
+
+def texts(page):
+    return [t for t in page.axes[0].texts if t.get_text()]
+
+
+@pytest.mark.parametrize('name', PICTURES)
+def test_texts_do_not_overlap_and_stay_on_the_page(name):
+    picture = PICTURES[name]()
+    picture.canvas.draw()
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(picture)]
+    width, height = picture.bbox.width, picture.bbox.height
+    for text, box in boxes:
+        inside = box.x0 > 10 and box.x1 < width - 10 and box.y0 > 4 and box.y1 < height
+        assert inside, f'{text!r} leaves the page'
+    for (first, a), (second, b) in itertools.combinations(boxes, 2):
+        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
+    assert {round(t.get_fontsize() / 0.72, 2) for t in texts(picture)} <= SIZES
+
+
+@pytest.mark.parametrize('name', ['receptive field, phases', 'mask, long', 'state, memories', 'comparison, long'])
+def test_a_picture_is_the_same_every_time_and_differs_by_theme(name):
+    first, second, dark = PICTURES[name](), PICTURES[name](), PICTURES[name](theme='dark')
+    bundles = [picture._repr_mimebundle_()[0] for picture in (first, second, dark)]
+    assert bundles[0] == bundles[1]
+    assert bundles[0]['text/plain'] == bundles[2]['text/plain'] == f'<Picture: {first.finding}>'
+    light, night = (Image.open(io.BytesIO(b['image/png'])).convert('L') for b in (bundles[0], bundles[2]))
+    assert light.size == (1800, round(first.get_figheight() * 200))
+    assert np.mean(light) > 200 > 60 > np.mean(night)
+
+
+@pytest.mark.parametrize('name', ['receptive field, names', 'mask, names', 'state, names'])
+def test_names_are_shown_as_they_are_or_cut(name):
+    words = [t.get_text() for t in texts(PICTURES[name]())]
+    assert any('$x$<b>&' in w for w in words)
+    assert any(w.startswith('a_very_long_name') for w in words)
+
+
+def test_axes_that_are_given_are_drawn_on():
+    figure = Figure(figsize=(6, 4))
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    assert receptive_field(MODELS['window'], ax=left) is left
+    assert mask(MODELS['window'], ax=right) is right
+    figure.savefig(io.BytesIO())
+    sizes = {ax.texts[0].get_fontsize() for ax in (left, right)}
+    assert max(sizes) < 0.72 * style.TITLE * 0.5  # scaled with the axes
+
+
+def test_an_unknown_theme_is_refused():
+    with pytest.raises(ValueError, match=r"there is no theme 'blue'; choose one of \['dark', 'light'\]"):
+        mask(MODELS['window'], theme='blue')
+
+
+def test_pyplot_is_never_imported():
+    draw = 'import sys, viz, seqlayers as sl; viz.plot_mask(viz.trace_mask(sl.Delay(1), [1, 0]))'
+    code = f"{draw}; print('matplotlib.pyplot' in sys.modules)"
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == 'False'
+
+
+def test_the_png_is_what_was_drawn():
+    image = np.random.default_rng(0).integers(0, 256, (7, 5, 4), np.uint8)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(png.encode(image))), image)
+
+
+@pytest.mark.parametrize('pattern', ['/', 'x'])
+def test_hatches_stay_in_their_box_and_run_on_in_the_next(pattern):
+    left, right = hatch((10.5, 20, 26, 24), pattern), hatch((36.5, 20, 26, 24), pattern)
+    for segments, x in ((left, 10.5), (right, 36.5)):
+        points = np.concatenate(segments)
+        assert points[:, 0].min() >= x - 1e-9
+        assert points[:, 0].max() <= x + 26 + 1e-9
+        assert points[:, 1].min() >= 20 - 1e-9
+        assert points[:, 1].max() <= 44 + 1e-9
+    ends = {tuple(np.round(p, 6)) for s in left for p in s if abs(p[0] - 36.5) < 1e-9}
+    starts = {tuple(np.round(p, 6)) for s in right for p in s if abs(p[0] - 36.5) < 1e-9}
+    assert ends == starts != set()
+
+
+def test_a_rounded_box_touches_its_sides():
+    box = rounded([(3, 4, 20, 10)]).get_extents()
+    np.testing.assert_allclose([box.x0, box.y0, box.x1, box.y1], [3, 4, 23, 14])

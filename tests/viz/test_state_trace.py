@@ -1,0 +1,129 @@
+"""States block by block, and which input each entry comes from."""
+
+import jax
+import numpy as np
+import pytest
+
+import seqlayers as sl
+import viz
+from tests.viz.models import MODELS, model, noise
+
+
+def leaves(trace):
+    return {(leaf.path, leaf.name): leaf for leaf in trace.leaves}
+
+
+def test_values_are_those_of_a_plain_loop():
+    built, x = model('memories'), noise(12, batch=2, gap=(5, 6))
+    trace = viz.trace_state(built, x, 3)
+    state = built.get_initial_state(2, training=False)
+    states = [state]
+    for start in range(0, 12, 3):
+        _, state = built.step(x[:, start : start + 3], state, training=False)
+        states.append(state)
+    assert trace.num_blocks == 4
+    for i, leaf in enumerate(trace.leaves):
+        expected = [np.asarray(jax.tree.leaves(s)[i]) for s in states]
+        assert leaf.shape == expected[0].shape
+        assert leaf.nbytes == expected[0].nbytes
+        item = [e[0] if e.ndim and e.shape[0] == 2 else e for e in expected]
+        np.testing.assert_allclose(leaf.values.reshape(5, -1), np.reshape(item, (5, -1)), rtol=1e-5, atol=1e-6)
+    assert trace.nbytes == sum(a.nbytes for a in jax.tree.leaves(states[0]))
+
+
+def test_a_buffer_holds_the_last_timesteps_and_moves_them():
+    trace = viz.trace_state(sl.Delay(3), noise(6, gap=(2,)))
+    values = leaves(trace)['', 'values']
+    expected = [[n - 3, n - 2, n - 1] for n in range(7)]
+    assert values.newest.tolist() == [[max(t, -1) for t in row] for row in expected]
+    assert values.is_buffer
+    assert not values.is_ring
+    assert values.changed.all(-1)[3:].all()
+    assert values.held([1]) == 3
+    assert not trace.mask[2]
+
+
+def test_a_ring_is_written_in_place():
+    ring = leaves(viz.trace_state(model('memories'), noise(12)))['layers_2', 'entries']
+    assert ring.is_ring
+    written = (ring.newest[1:] != ring.newest[:-1]).sum(-1)
+    np.testing.assert_array_equal(written, 1)
+    for block in range(12):  # behind an LSTM, an entry comes from its own timestep and all before it
+        assert ring.newest[block + 1, block % 5] == block
+    assert ring.held([4]) == 5
+
+
+def test_a_recurrent_state_depends_on_the_last_valid_timestep():
+    trace = viz.trace_state(sl.LSTM(4), noise(6, gap=(3, 4)))
+    for leaf in trace.leaves:
+        assert leaf.kind == 'vector'
+        assert leaf.newest[:, 0].tolist() == [-1, 0, 1, 2, 3, 4, 5]  # whether 3 is valid matters too
+        np.testing.assert_array_equal(leaf.values[4:6], leaf.values[3:5])
+
+
+def test_a_block_of_several_timesteps():
+    values = leaves(viz.trace_state(sl.Delay(3), noise(8), 2))['', 'values']
+    assert values.newest.tolist() == [[-1, -1, -1], [-1, 0, 1], [1, 2, 3], [3, 4, 5], [5, 6, 7]]
+
+
+def test_timesteps_of_a_long_input_are_followed_in_runs():
+    values = leaves(viz.trace_state(sl.Delay(3), noise(130), 65))['', 'values']
+    assert values.newest[-1].tolist() == [128, 128, 129]  # runs of three: 126 to 128, and 129
+
+
+def test_delays_of_combinators_and_repetitions_are_named():
+    trace = viz.trace_state(model('branches'), noise(16))
+    found = leaves(trace)
+    assert ('layers_1', 'delay.values') in found  # the shortcut waits for the look-ahead
+    assert found['layers_1', 'delay.values'].layer == 'Residual'
+    assert {path for path, _ in found} <= {'layers_0', 'layers_1', 'layers_2'} | {
+        f'layers_{i}/layers_{j}' for i in (1, 2) for j in (0, 1)
+    }
+    repeated = viz.trace_state(model('repeated'), noise(8))
+    assert {leaf.repeats for leaf in repeated.leaves} == {2}
+    assert {leaf.shape[:2] for leaf in repeated.leaves} == {(2, 1)}
+
+
+def test_integer_inputs_are_followed():
+    layer = sl.Serial([sl.Embedding(dimension=2, num_embeddings=3), sl.Delay(2)])
+    x = sl.Sequence.from_values(np.array([[0, 1, 0, 2, 2]], np.int32))
+    values = leaves(viz.trace_state(layer, x))['layers_1', 'values']
+    assert values.newest.tolist() == [[-1, -1], [-1, 0], [0, 1], [1, 2], [2, 3], [3, 4]]
+
+
+def test_a_layer_without_state():
+    trace = viz.trace_state(sl.Dense(2), noise(4))
+    assert trace.leaves == ()
+    assert viz.plot_state(trace).finding == 'Nothing is remembered from block to block'
+
+
+@pytest.mark.parametrize(
+    ('buffer', 'finding'),
+    [
+        (MODELS['memories'], 'Conv1D moves its entries, Ring only a pointer'),
+        (sl.Delay(3), 'Delay remembers its last inputs; every block moves them on'),
+        (sl.LSTM(2), 'LSTM remembers a few numbers, however long the stream'),
+        (sl.Lookahead(2), 'Only a clock is kept from block to block'),
+    ],
+)
+def test_the_title_says_what_kind_of_memory_it_is(buffer, finding):
+    assert viz.plot_state(viz.trace_state(buffer, noise(12))).finding == finding
+
+
+def test_repr_and_errors():
+    trace = viz.trace_state(sl.Delay(3), noise(6), 2)
+    assert repr(trace) == 'StateTrace(Delay: 3 blocks of 2, 2 leaves, 39 bytes)'
+    with pytest.raises(
+        ValueError, match=r'Serial: block_size must be a multiple of 3 timesteps \(3, 6, 9, ...\), got 4'
+    ):
+        viz.trace_state(model('convolutions'), noise(12), 4)
+
+
+def test_the_entries_of_a_cache_are_found_whichever_axis_they_are_on():
+    layer = sl.DotProductSelfAttention(num_heads=2, units_per_head=3, max_past_horizon=4)
+    rings = [leaf for leaf in viz.trace_state(layer, noise(10)).leaves if leaf.nbytes > 60]
+    assert len(rings) == 2  # keys and values
+    for leaf in rings:
+        assert leaf.is_ring
+        assert leaf.values.shape[1] * 2 * 3 == np.prod(leaf.shape)
+        assert leaf.newest[10, :10].tolist() == list(range(10))

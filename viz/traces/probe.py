@@ -1,0 +1,95 @@
+"""Which input each number of a state comes from, found by experiment."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqlayers as sl
+
+from .run import random_input, stepper, steps
+
+PROBES = 64  # inputs whose way is followed; of a longer input, runs of timesteps are followed together
+
+
+class Followed(NamedTuple):
+    """One leaf of a state before the first block and after each: both `[blocks + 1, *shape]`, of one item.
+
+    Of repetitions only the first is kept. `newest` is the latest input that a number depends on, or -1.
+    """
+
+    values: Any
+    newest: Any
+
+
+def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | None) -> list[Followed]:
+    """Runs one item in blocks, and beside it noise, with each timestep changed in turn.
+
+    One batch holds the item in its last row, and noise in the others; in a second one each of these has
+    another timestep changed. Equal programs give equal bits, so that any difference is a dependency.
+    """
+    time = item.shape[1]
+    together = -(-time // PROBES)  # timesteps changed in one row
+    probes = -(-time // together)
+    last = np.minimum(np.arange(1, probes + 1) * together, time) - 1
+    batches = _probes(model, item, np.arange(time) // together == np.arange(probes)[:, None])
+    constants = jax.tree.map(lambda a: jnp.repeat(a, probes + 1, 0) if np.shape(a)[:1] == (1,) else a, constants)
+    axes = batch_axes(lambda n: model.get_initial_state(n, training=False, constants=constants))
+    initial = model.get_initial_state(probes + 1, training=False, constants=constants)
+
+    @jax.jit
+    def look(state: Any, other: Any) -> list[Followed]:
+        leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other), axes, strict=True)
+        return [_look(_first(a, axis), _first(b, axis), jnp.asarray(last)) for a, b, axis in leaves]
+
+    step = stepper(model, constants)
+    runs = zip(*(steps(step, initial, batch, block_size) for batch in batches), strict=True)
+    seen = [look(initial, initial), *(look(state, other) for (_, state), (_, other) in runs)]
+    return [Followed(*map(np.stack, zip(*leaf, strict=True))) for leaf in zip(*seen, strict=True)]
+
+
+def batch_axes(initial_state: Callable[[int], Any]) -> list[int | None]:
+    """The batch axis of each leaf: where the shapes for two batch sizes differ; None if nowhere."""
+    shapes = [jax.tree.leaves(jax.eval_shape(lambda n=n: initial_state(n))) for n in (2, 3)]
+    pairs = [zip(a.shape, b.shape, strict=True) for a, b in zip(*shapes, strict=True)]
+    return [next((i for i, (m, n) in enumerate(pair) if m != n), None) for pair in pairs]
+
+
+def entry_axis(leaf: Followed) -> int | None:
+    """The axis of a leaf's `shape` whose entries hold different timesteps; None if there is no such axis."""
+    spread = []
+    for axis in range(1, leaf.newest.ndim):
+        newest = leaf.newest.max(tuple(set(range(1, leaf.newest.ndim)) - {axis}))
+        oldest = np.where(newest < 0, newest.max(1, keepdims=True), newest).min(1)
+        spread.append(int((oldest != newest.max(1)).sum()))
+    if any(spread):
+        return int(np.argmax(spread))
+    one_timestep = leaf.values.ndim > 2 and leaf.values.shape[1] == 1  # a buffer of one entry
+    return 0 if one_timestep else None
+
+
+def _look(a: jax.Array, b: jax.Array, last: jax.Array) -> Followed:
+    """The item's values, and the newest of the timesteps that make `a` and `b` differ."""
+    differ = (a != b) & ~(jnp.isnan(a) & jnp.isnan(b))
+    when = last.reshape(-1, *(1,) * (a.ndim - 1))
+    rows = differ[: len(last)] if len(differ) > 1 else differ
+    return Followed(a[-1].astype(jnp.float32), jnp.where(rows, when, -1).max(0))
+
+
+def _first(leaf: Any, batch_axis: int | None) -> Any:
+    """A leaf with its batch axis in front: of repetitions the first."""
+    return leaf[None] if batch_axis is None else leaf[(0,) * batch_axis]
+
+
+def _probes(model: Any, item: sl.Sequence, touched: np.ndarray) -> list[sl.Sequence]:
+    """Rows of noise with the mask of the item; and with touched timesteps changed. The item below both."""
+    noise = random_input(model.input_spec, 1, item.shape[1]).values
+    noise = jnp.ones_like(noise) if jnp.issubdtype(noise.dtype, jnp.integer) else noise
+    values, mask = jnp.repeat(noise, len(touched), 0), jnp.repeat(item.mask, len(touched), 0)
+    # Another value, the mask flipped: not the old value, nor the 0 that layers put for invalid ones.
+    change = jnp.where(touched, jnp.where(mask, -1, 1), 0).astype(values.dtype)
+    other = values + change.reshape(change.shape + (1,) * (values.ndim - 2))
+    batches = ((values, mask), (other, mask ^ touched))
+    return [sl.Sequence(jnp.concatenate([v, item.values]), jnp.concatenate([m, item.mask])) for v, m in batches]
