@@ -88,7 +88,7 @@ def is_child_field(field: dataclasses.Field) -> bool:
 @functools.cache
 def _fields(cls: type) -> dict[str, dataclasses.Field]:
     """The fields by name, in the order of the constructor: those that take keywords only come last."""
-    return {f.name: f for f in sorted(dataclasses.fields(cls), key=lambda f: f.kw_only)}
+    return {f.name: f for f in sorted(dataclasses.fields(cls), key=lambda f: f.kw_only is True)}
 
 
 @typing.dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field, nnx.data, nnx.static))

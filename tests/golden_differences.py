@@ -134,9 +134,7 @@ OVERLAP_ADD_SEMICAUSAL_FULL = Difference(
     no_reference=('gradient', 'receptive fields'),
 )
 # Each repetition looks one timestep ahead by Lookahead and one by its attention.
-LOOKAHEAD_BEHIND_LATENCY = Difference(
-    'Q-11', {'input latency': lambda case: 6, 'output latency': lambda case: 6}
-)
+LOOKAHEAD_BEHIND_LATENCY = Difference('Q-11', {'input latency': lambda case: 6, 'output latency': lambda case: 6})
 
 DIFFERENCES = {
     **{f'conv1d_transpose/{number}': FULL_ITEMS for number in ('001', '002', '004', '006')},

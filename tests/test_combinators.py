@@ -44,17 +44,21 @@ def reference(values, mode):
     if mode == 'concat':
         values = [v[..., None] if v.ndim == 2 else v for v in values]
         outer = np.broadcast_shapes(*(v.shape[2:-1] for v in values))
-        return np.stack([
-            [np.concatenate([np.broadcast_to(v[b, t], outer + v.shape[-1:]) for v in values], -1) for t in range(2)]
-            for b in range(2)
-        ])  # fmt: skip
+        return np.stack(
+            [
+                [np.concatenate([np.broadcast_to(v[b, t], outer + v.shape[-1:]) for v in values], -1) for t in range(2)]
+                for b in range(2)
+            ]
+        )
     fold = {'stack': np.stack, 'add': np.sum, 'mean': np.mean, 'product': np.prod}[mode]
     return np.stack([[fold(np.broadcast_arrays(*(v[b, t] for v in values)), 0) for t in range(2)] for b in range(2)])
 
 
 @pytest.mark.parametrize('mode', list(CombinationMode))
 @pytest.mark.parametrize(
-    'shapes', [[()], [(), ()], [(), (2,)], [(3,), (3,)], [(1,), (4,), (1,)], [(5,), (3, 5)], [(2, 1, 3), (4, 1)]], ids=str
+    'shapes',
+    [[()], [(), ()], [(), (2,)], [(3,), (3,)], [(1,), (4,), (1,)], [(5,), (3, 5)], [(2, 1, 3), (4, 1)]],
+    ids=str,
 )
 def test_each_mode_against_numpy(mode, shapes):
     draw = np.random.default_rng(0)
@@ -94,17 +98,35 @@ def test_mean_of_integers_is_exact():
 @pytest.mark.parametrize(
     ('make', 'says'),
     [
-        (lambda: sl.Parallel([sl.Dense(2), sl.Dense(3)], combination='add'), r'layers_0 \(Parallel.build\): cannot add branches with'),
-        (lambda: sl.Parallel([sl.Identity()], combination='sum'), "must be one of stack, concat, add, mean, product; got 'sum'"),
+        (
+            lambda: sl.Parallel([sl.Dense(2), sl.Dense(3)], combination='add'),
+            r'layers_0 \(Parallel.build\): cannot add branches with',
+        ),
+        (
+            lambda: sl.Parallel([sl.Identity()], combination='sum'),
+            "must be one of stack, concat, add, mean, product; got 'sum'",
+        ),
         (lambda: sl.Parallel(sl.Identity(), sl.Identity()), 'must be one of .*; got Identity'),
-        (lambda: sl.Parallel([sl.Identity(), sl.Downsample1D(2)]), 'need one output ratio, got 1, 1/2 .* Add Downsample1D'),
-        (lambda: sl.Residual([sl.Downsample1D(2)]), 'one output ratio, got 1/2 and 1. Give shortcut_layers of ratio 1/2'),
+        (
+            lambda: sl.Parallel([sl.Identity(), sl.Downsample1D(2)]),
+            'need one output ratio, got 1, 1/2 .* Add Downsample1D',
+        ),
+        (
+            lambda: sl.Residual([sl.Downsample1D(2)]),
+            'one output ratio, got 1/2 and 1. Give shortcut_layers of ratio 1/2',
+        ),
         (lambda: sl.Residual([sl.Dense(1)]), r'adds channels \(1,\) .* to channels \(3,\).* DenseShaped\(\[3\]\)'),
         (lambda: sl.Serial([sl.Dense]), r'Serial.layers\[0\] must be a layer, got .*: write Dense\(...\)'),
         (lambda: sl.Serial([jax.nn.relu]), r'must be a layer, got .*: wrap a function in sl.Lambda\(fn\)'),
         (lambda: sl.Serial(None), 'Serial.layers takes a list of layers, got None'),
-        (lambda: sl.Serial(sl.Dense(3), sl.Dense(3)), r'share_scope must be a bool.* Layers go into one list: Serial\(\[layer'),
-        (lambda: sl.Serial([sl.Dense(3)] * 2, share_scope=[True]), 'share_scope must be a bool, or one for each of the 2'),
+        (
+            lambda: sl.Serial(sl.Dense(3), sl.Dense(3)),
+            r'share_scope must be a bool.* Layers go into one list: Serial\(\[layer',
+        ),
+        (
+            lambda: sl.Serial([sl.Dense(3)] * 2, share_scope=[True]),
+            'share_scope must be a bool, or one for each of the 2',
+        ),
         (lambda: sl.Serial([sl.Dense(3, name='a')] * 2), "two layers are named 'a'"),
         (lambda: sl.Serial([sl.Dense(3), sl.Dense(3, name='layers_0')]), "two layers are named 'layers_0'"),
         (lambda: sl.Residual([], shortcut_layers=[3]), r'Residual.shortcut_layers\[0\] must be a layer'),
@@ -116,7 +138,7 @@ def test_mean_of_integers_is_exact():
         (lambda: sl.Repeat(build(sl.Dense(3)), 2), r'needs a declaration: .* Give it layer.replace\(\)'),
         (lambda: sl.Repeat(sl.Serial([build(sl.Dense(3))]), 2), 'needs a declaration'),
     ],
-)  # fmt: skip
+)
 def test_errors(make, says):
     with pytest.raises(ValueError, match=says):
         build(sl.Serial([make()]))
@@ -132,7 +154,9 @@ def test_serial_is_composition():
     np.testing.assert_allclose(model.layer(X, training=False).values, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('empty', [sl.Serial([]), sl.Residual([]), sl.Parallel([]), sl.Parallel([], combination='mean')], ids=repr)
+@pytest.mark.parametrize(
+    'empty', [sl.Serial([]), sl.Residual([]), sl.Parallel([]), sl.Parallel([], combination='mean')], ids=repr
+)
 def test_without_layers(empty):
     model = build(empty)
     factor = 2 if isinstance(empty, sl.Residual) else 1
@@ -165,13 +189,21 @@ def test_states_are_of_this_model():
     [
         [sl.Lookahead(3), sl.Dense(3), sl.Delay(2)],
         [sl.Serial([sl.Lookahead(2), sl.Downsample1D(2)]), sl.Serial([sl.Downsample1D(2), sl.Lookahead(4)])],
-        [sl.Serial([sl.Lookahead(1), sl.Upsample1D(3)]), sl.Serial([sl.Upsample1D(3), sl.Lookahead(4)]), sl.Upsample1D(3)],
+        [
+            sl.Serial([sl.Lookahead(1), sl.Upsample1D(3)]),
+            sl.Serial([sl.Upsample1D(3), sl.Lookahead(4)]),
+            sl.Upsample1D(3),
+        ],
         [sl.Serial([sl.Downsample1D(2), sl.Lookahead(1), sl.Upsample1D(2)]), sl.Serial([sl.Lookahead(5)])],
-        [sl.Lookahead(1), sl.Serial([sl.Downsample1D(3), sl.Upsample1D(3)]), sl.Serial([sl.Downsample1D(2), sl.Upsample1D(2)])],
+        [
+            sl.Lookahead(1),
+            sl.Serial([sl.Downsample1D(3), sl.Upsample1D(3)]),
+            sl.Serial([sl.Downsample1D(2), sl.Upsample1D(2)]),
+        ],
         [sl.Delay(1, delay_layer_output=False), sl.Parallel([sl.Lookahead(2), sl.Identity()], combination='product')],
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_branches_are_aligned_in_steps(branches):
     model = build(sl.Serial([sl.Lookahead(1), sl.Parallel(branches, combination='add')]))
     y = assert_streams(model)
@@ -267,7 +299,10 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize(('body', 'behind'), [('memory', 0), ('look-ahead', 1), *((b, n) for b in ('strided', 'strided look-ahead', 'nested') for n in (0, 1))])
+@pytest.mark.parametrize(
+    ('body', 'behind'),
+    [('memory', 0), ('look-ahead', 1), *((b, n) for b in ('strided', 'strided look-ahead', 'nested') for n in (0, 1))],
+)
 def test_repeat_streams_behind_any_offset(body, behind):
     assert_streams(build(sl.Serial([sl.Lookahead(behind), sl.Repeat(BODIES[body], 2), sl.Dense(2)])))
 
@@ -306,7 +341,9 @@ def test_repetitions_have_parameters_of_their_own():
     assert nested.child_layer.child_layer.kernel.shape == (5, 2, 3, 3)
 
 
-@pytest.mark.parametrize('flags', [{'remat': True}, {'unroll_layer': True}, {'unroll_step': True, 'prevent_cse': True}], ids=str)
+@pytest.mark.parametrize(
+    'flags', [{'remat': True}, {'unroll_layer': True}, {'unroll_step': True, 'prevent_cse': True}], ids=str
+)
 def test_flags_change_no_number(flags):
     body = sl.Residual([sl.Dense(3, activation=jnp.tanh), sl.Lookahead(1), sl.Emit()])
     plain, model = build(sl.Repeat(body, 3)), build(sl.Repeat(body, 3, **flags))
@@ -337,7 +374,9 @@ def test_remat_recomputes():
 def test_state_of_repeat():
     model = build(sl.Repeat(sl.Serial([sl.Lookahead(2), sl.Delay(3), sl.Dense(3)]), 4))
     ((clock, buffer, dense),) = model.get_initial_state(2, training=False)
-    assert clock.tolist() == [[-2 * i] * 2 for i in range(4)]  # each repetition starts behind the latency of those before
+    assert clock.tolist() == [
+        [-2 * i] * 2 for i in range(4)
+    ]  # each repetition starts behind the latency of those before
     assert buffer.shape == (4, 2, 3, 3) and dense == ()
     delayed = build(sl.Repeat(BODIES['strided look-ahead'], 2))
     (state,) = delayed.get_initial_state(1, training=False)

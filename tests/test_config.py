@@ -138,7 +138,10 @@ def test_what_cannot_be_read(config, says):
 @pytest.mark.parametrize(
     ('layer', 'says'),
     [
-        (sl.Serial([sl.Lambda(lambda v: v)]), r'Serial.layers\[0\].fn is <function .*lambda.* no name to write down. Use'),
+        (
+            sl.Serial([sl.Lambda(lambda v: v)]),
+            r'Serial.layers\[0\].fn is <function .*lambda.* no name to write down. Use',
+        ),
         (sl.Dense(3, kernel_init=jax.nn.initializers.lecun_normal()), 'Dense.kernel_init is .* no name to write down'),
         ({'type': 'Dense'}, 'to_config takes a layer, got dict'),
     ],

@@ -120,9 +120,7 @@ def ours(case: Golden, model: sl.SequenceLayer, facts: Collection[str]) -> dict[
     """The same, said and computed by a model. Its steps, if it has them, must give what `layer` gives."""
     y, gradient, stepped = run(case, model, 'gradient' in facts)
     if stepped is not None:
-        assert not (difference := sl.testing.first_difference(y, stepped, case.tolerance)), (
-            f'step: {difference}'
-        )
+        assert not (difference := sl.testing.first_difference(y, stepped, case.tolerance)), f'step: {difference}'
     return {
         'output spec': model.output_spec,
         'output ratio': model.output_ratio,

@@ -19,7 +19,9 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize('distribution', ['truncated_normal', 'normal', 'uniform'])
-@pytest.mark.parametrize(('shape', 'fan_in', 'inputs'), [((50, 400), None, 50), ((10, 5, 400), None, 50), ((50, 20, 20), 50, 50)])
+@pytest.mark.parametrize(
+    ('shape', 'fan_in', 'inputs'), [((50, 400), None, 50), ((10, 5, 400), None, 50), ((50, 20, 20), 50, 50)]
+)
 def test_variance_is_scale_over_fan_in(distribution, shape, fan_in, inputs):
     values = np.asarray(VarianceScaling(2.0, distribution)(KEY, shape, jnp.float32, fan_in=fan_in))
     assert values.shape == shape and values.dtype == np.float32
@@ -61,7 +63,9 @@ def test_orthogonal_is_uniform():
     assert abs(float(traces.mean())) < 0.2  # a uniform rotation or reflection has mean trace 0 and variance 1
 
 
-@pytest.mark.parametrize('init', [Normal(1.0), VarianceScaling(), VarianceScaling(1.0, 'uniform'), Orthogonal(), Constant(1.0)], ids=repr)
+@pytest.mark.parametrize(
+    'init', [Normal(1.0), VarianceScaling(), VarianceScaling(1.0, 'uniform'), Orthogonal(), Constant(1.0)], ids=repr
+)
 def test_the_same_values_eagerly_under_jit_and_vmap(init):
     shape = (300, 300) if not isinstance(init, Orthogonal) else (5, 3)  # more than one chunk of draws
     eager = np.asarray(init(KEY, shape, jnp.float32))

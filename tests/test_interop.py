@@ -214,9 +214,7 @@ def test_one_error_lists_all_that_does_not_fit():
 
 
 def test_a_declaration_has_no_weights():
-    with pytest.raises(
-        sl.LayerError, match=r'load_published: takes a built model, Dense\(2\) is a declaration'
-    ):
+    with pytest.raises(sl.LayerError, match=r'load_published: takes a built model, Dense\(2\) is a declaration'):
         load_published(sl.Dense(2), {})
     with pytest.raises(sl.LayerError, match='to_published: takes a built model'):
         to_published(sl.Dense(2))

@@ -141,7 +141,9 @@ class FeedForward(sl.Composite):
     width: int = 4
 
     def body(self):
-        return sl.Residual([sl.Dense(self.width, activation=jnp.tanh), sl.Lookahead(1), sl.Emit(name='hidden'), sl.Dense(3)])
+        return sl.Residual(
+            [sl.Dense(self.width, activation=jnp.tanh), sl.Lookahead(1), sl.Emit(name='hidden'), sl.Dense(3)]
+        )
 
 
 def build(layer: sl.SequenceLayer, spec: sl.ChannelSpec = SPEC, **kwargs) -> sl.SequenceLayer:
@@ -283,7 +285,9 @@ def test_a_built_layer_is_used_as_it_is():
 @pytest.mark.parametrize('twice', [sl.Dense(3), sl.Identity(), sl.Dropout(0.5)], ids=lambda layer: type(layer).__name__)
 def test_a_built_layer_stands_in_one_place(twice):
     one = build(twice)
-    with pytest.raises(sl.LayerError, match=r'the same built layer twice, at layers_0 and layers_1/layers_0.*sl\.Shared'):
+    with pytest.raises(
+        sl.LayerError, match=r'the same built layer twice, at layers_0 and layers_1/layers_0.*sl\.Shared'
+    ):
         build(sl.Serial([one, sl.Residual([one])]))
 
 
@@ -312,8 +316,12 @@ def test_children_and_walk():
     for layer in (model, build(model)):
         assert [name for name, _ in children(layer)] == ['first', 'layers_1']
         assert [path for path, _ in walk(layer)][:5] == [
-            '', 'first', 'layers_1', 'layers_1/first', 'layers_1/first/network'
-        ]  # fmt: skip
+            '',
+            'first',
+            'layers_1',
+            'layers_1/first',
+            'layers_1/first/network',
+        ]
 
 
 # --- layer, step, state ------------------------------------------------------------------------------------------
@@ -333,7 +341,7 @@ def test_the_offset_reaches_those_that_ask():
 
 
 def test_an_offset_must_fit():
-    with pytest.raises(sl.LayerError, match='Downsample1D.get_initial_state: starts only behind a multiple of 2 void'):
+    with pytest.raises(sl.LayerError, match=r'Downsample1D.get_initial_state: starts only behind a multiple of 2 void'):
         build(sl.Downsample1D(2)).get_initial_state(1, training=False, offset=3)
 
 
@@ -359,7 +367,10 @@ def test_a_layer_may_define_either_form():
     assert tap.layer(X, training=False) is X
     assert tap.step_with_emits(X, (), training=False) == (X, (), {'tapped': X})
     assert build(Gain()).layer_with_emits(X, training=False)[1] == ()
-    assert build(Shift(1)).step_with_emits(X, build(Shift(1)).get_initial_state(2, training=False), training=False)[2] == ()
+    assert (
+        build(Shift(1)).step_with_emits(X, build(Shift(1)).get_initial_state(2, training=False), training=False)[2]
+        == ()
+    )
 
 
 def test_super_is_checked_once_and_keeps_its_place():
@@ -378,7 +389,9 @@ def test_super_is_checked_once_and_keeps_its_place():
 
 
 def test_constants_reach_every_layer():
-    model = sl.Serial([sl.Residual([Reads()]), Pair(Reads(), sl.Repeat(Reads(), 2)), sl.Parallel([Reads()], combination='add')])
+    model = sl.Serial(
+        [sl.Residual([Reads()]), Pair(Reads(), sl.Repeat(Reads(), 2)), sl.Parallel([Reads()], combination='add')]
+    )
     built = build(model, constants={'bias': 0.0})
     np.testing.assert_allclose(built.layer(X, training=False, constants={'bias': 1.0}).values, 2 * X.values + 5)
     state = built.get_initial_state(2, training=False, constants={'bias': 1.0})
@@ -422,7 +435,9 @@ def test_repetitions_draw_their_own():
 
 
 def test_a_layer_that_draws_asks_for_a_key():
-    with pytest.raises(sl.LayerError, match=r'layers_1 \(Noise.layer\): draws random numbers .* rng=jax.random.key\(0\)'):
+    with pytest.raises(
+        sl.LayerError, match=r'layers_1 \(Noise.layer\): draws random numbers .* rng=jax.random.key\(0\)'
+    ):
         run(sl.Serial([Gain(), Noise()]), training=True)
 
 
@@ -457,22 +472,49 @@ MODEL = sl.Serial([sl.Dense(3), sl.Residual([sl.Dense(4), sl.Downsample1D(2), sl
 @pytest.mark.parametrize(
     ('use', 'says'),
     [
-        (lambda m: MODEL.layer(X, training=False), r"Serial.layer: is a declaration.*layer.build\(sl.ChannelSpec\(\(3,\), 'float32'\)"),
+        (
+            lambda m: MODEL.layer(X, training=False),
+            r"Serial.layer: is a declaration.*layer.build\(sl.ChannelSpec\(\(3,\), 'float32'\)",
+        ),
         (lambda m: MODEL.step(X, (), training=False), 'Serial.step: is a declaration.*Build it first'),
         (lambda m: MODEL.get_initial_state(1, training=False), 'Serial.get_initial_state: is a declaration'),
-        (lambda m: m.layer(X.values, training=False), r'Serial.layer: takes a Sequence, got Array.*Sequence.from_values\(array\)'),
+        (
+            lambda m: m.layer(X.values, training=False),
+            r'Serial.layer: takes a Sequence, got Array.*Sequence.from_values\(array\)',
+        ),
         (lambda m: m.layer(np.ones((1, 4, 3)), training=False), 'takes a Sequence, got ndarray.*Sequence.from_values'),
-        (lambda m: m.layer(X[:, :, :2], training=False), r'was built for channels \(3,\) and got \(2,\) \(input float32\[2, 4, 2\]'),
+        (
+            lambda m: m.layer(X[:, :, :2], training=False),
+            r'was built for channels \(3,\) and got \(2,\) \(input float32\[2, 4, 2\]',
+        ),
         (lambda m: m.layer(X[:, :, 0], training=False), r'was built for channels \(3,\) and got \(\)'),
-        (lambda m: m.layer(X.astype('int32'), training=False), r"was built for float32 and got int32. Convert .* x.astype\('float32'\)"),
-        (lambda m: m.step(X[:, :3], start(m), training=False), r'multiple of block_size=2 timesteps, got 3. Valid: 2, 4, 6.*pad_to_multiple\(2\)'),
-        (lambda m: m.step(X, (), training=False), 'Serial.step: the state must be a tuple of 2, got a tuple of 0. It comes from'),
+        (
+            lambda m: m.layer(X.astype('int32'), training=False),
+            r"was built for float32 and got int32. Convert .* x.astype\('float32'\)",
+        ),
+        (
+            lambda m: m.step(X[:, :3], start(m), training=False),
+            r'multiple of block_size=2 timesteps, got 3. Valid: 2, 4, 6.*pad_to_multiple\(2\)',
+        ),
+        (
+            lambda m: m.step(X, (), training=False),
+            'Serial.step: the state must be a tuple of 2, got a tuple of 0. It comes from',
+        ),
         (lambda m: m.step(X, None, training=False), 'the state must be a tuple of 2, got NoneType'),
-        (lambda m: MODEL.build((3,), rngs=0), r'Serial.build: input_spec must be a ChannelSpec, as sl.ChannelSpec\(\(80,\)\); got \(3,\)'),
-        (lambda m: sl.Serial([MODEL, sl.Residual([sl.Dense(2)])]).build(SPEC, rngs=0), r'layers_1 \(Residual.build\): adds channels \(2,\)'),
-        (lambda m: sl.Serial([MODEL, sl.Dense(2)]).build(sl.ChannelSpec(()), rngs=0), r'layers_0/layers_0 \(Dense.build\): maps the last'),
+        (
+            lambda m: MODEL.build((3,), rngs=0),
+            r'Serial.build: input_spec must be a ChannelSpec, as sl.ChannelSpec\(\(80,\)\); got \(3,\)',
+        ),
+        (
+            lambda m: sl.Serial([MODEL, sl.Residual([sl.Dense(2)])]).build(SPEC, rngs=0),
+            r'layers_1 \(Residual.build\): adds channels \(2,\)',
+        ),
+        (
+            lambda m: sl.Serial([MODEL, sl.Dense(2)]).build(sl.ChannelSpec(()), rngs=0),
+            r'layers_0/layers_0 \(Dense.build\): maps the last',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_newcomers_errors_read_like_help(use, says):
     with pytest.raises(sl.LayerError, match=says):
         use(build(MODEL))
@@ -529,7 +571,9 @@ def test_a_layer_that_cannot_step_says_why():
     model = build(declared)
     assert model.layer(X, training=False).shape == X.shape
     for use in (lambda: start(model), lambda: model.step(X, (), training=False)):
-        with pytest.raises(sl.LayerError, match='Serial.*cannot run in steps: it needs the whole sequence.*explain_streamability'):
+        with pytest.raises(
+            sl.LayerError, match=r'Serial.*cannot run in steps: it needs the whole sequence.*explain_streamability'
+        ):
             use()
     assert Whole().explain_streamability().splitlines()[1].startswith('- the layer itself (Whole())')
     assert build(Gain()).explain_streamability().startswith('Gain streams: block size 1')
@@ -542,7 +586,7 @@ def test_a_layer_must_define_layer():
     class Nothing(sl.SequenceLayer):
         pass
 
-    with pytest.raises(sl.LayerError, match='Nothing.build: defines neither layer nor layer_with_emits'):
+    with pytest.raises(sl.LayerError, match=r'Nothing.build: defines neither layer nor layer_with_emits'):
         build(Nothing())
 
 

@@ -217,9 +217,7 @@ def test_the_period_is_one(seed):
 
 
 def common_multiple_of_periods(monkeypatch):
-    monkeypatch.setattr(
-        SerialTiming, 'period', property(lambda self: math.lcm(*(c.period for c in self.children)))
-    )
+    monkeypatch.setattr(SerialTiming, 'period', property(lambda self: math.lcm(*(c.period for c in self.children))))
 
 
 def hulls_between_layers(monkeypatch):

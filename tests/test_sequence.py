@@ -126,7 +126,7 @@ def test_repr():
 
 def test_immutable():
     x = ragged()
-    with pytest.raises(AttributeError, match='use .replace'):
+    with pytest.raises(AttributeError, match=r'use \.replace'):
         x.values = VALUES
     assert x.replace(values=VALUES * 2).values[0, 0, 0] == 2
     assert type(x.mask_invalid().replace(values=VALUES)) is MaskedSequence

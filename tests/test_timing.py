@@ -327,9 +327,7 @@ def misaligned(monkeypatch):
 
 def nobody_is_told(monkeypatch):
     plan = SerialTiming.plan
-    monkeypatch.setattr(
-        SerialTiming, 'plan', lambda self, a: ([(q, 0) for q, _ in plan(self, a)[0]], plan(self, a)[1])
-    )
+    monkeypatch.setattr(SerialTiming, 'plan', lambda self, a: ([(q, 0) for q, _ in plan(self, a)[0]], plan(self, a)[1]))
 
 
 def buffer_starts_valid(monkeypatch):
@@ -368,9 +366,7 @@ def flush_without_inserted_delays(monkeypatch):
 
 
 def flush_is_output_latency(monkeypatch):
-    monkeypatch.setattr(
-        Timing, 'flush', lambda self, f, a: math.ceil((f + self._output_latency) / self.output_ratio)
-    )
+    monkeypatch.setattr(Timing, 'flush', lambda self, f, a: math.ceil((f + self._output_latency) / self.output_ratio))
 
 
 def offsets_without_the_ratio(monkeypatch):
@@ -378,9 +374,7 @@ def offsets_without_the_ratio(monkeypatch):
 
 
 MUTANTS = {
-    nobody_is_told: lambda: Serial(
-        Convolution(2, 1, 1, 'reverse_causal'), Convolution(2, 1, 1, 'causal_valid')
-    ),
+    nobody_is_told: lambda: Serial(Convolution(2, 1, 1, 'reverse_causal'), Convolution(2, 1, 1, 'causal_valid')),
     buffer_starts_valid: lambda: Convolution(2, 1, 1, 'reverse_causal_valid'),
     misaligned: lambda: Serial(Lookahead(1), downsample(2)),
     aligned_on_input_latency: lambda: Parallel(Serial(Lookahead(1)), Serial()),

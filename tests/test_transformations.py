@@ -10,13 +10,15 @@ from flax import nnx
 import seqlayers as sl
 
 SPEC = sl.ChannelSpec((3,))
-LAYER = sl.Serial([
-    sl.Dense(4, activation=jnp.tanh),
-    sl.Residual([sl.Lookahead(1), sl.Dense(4)]),
-    sl.Repeat(sl.Dense(4, activation=jnp.tanh), 2),
-    sl.Dropout(0.1),
-    sl.Dense(1),
-])  # fmt: skip
+LAYER = sl.Serial(
+    [
+        sl.Dense(4, activation=jnp.tanh),
+        sl.Residual([sl.Lookahead(1), sl.Dense(4)]),
+        sl.Repeat(sl.Dense(4, activation=jnp.tanh), 2),
+        sl.Dropout(0.1),
+        sl.Dense(1),
+    ]
+)
 X = sl.testing.random_sequence(SPEC, 6)
 
 

@@ -14,7 +14,7 @@ from seqlayers.sequence import Sequence
 
 
 class Projection(nnx.Module):
-    """The weights of a linear map of the channels to `shape`: heads and units, perhaps behind an axis that stacks several maps."""
+    """The weights of a linear map of the channels to heads and units, perhaps of several maps stacked."""
 
     def __init__(self, kernel: nnx.Param, bias: nnx.Param | None):
         self.kernel, self.bias = kernel, bias
@@ -28,7 +28,7 @@ class Projection(nnx.Module):
 
 
 class InputProjection(Declared):
-    """Base of the projections. A declaration only: the weights stand on the attention layer, under their published names."""
+    """Base of the projections. A declaration only: the weights stand on the attention layer, as published."""
 
     is_built = False
 
@@ -48,25 +48,28 @@ class InputProjection(Declared):
         """All three from one input."""
         return [self.queries(layer, x), *self.keys_values(layer, x)]
 
-    def _weights(self, layer: Any, rngs: nnx.Rngs, inputs: int, shape: tuple[int, ...], kernel: str, bias: str) -> Projection:
+    def _weights(
+        self, layer: Any, rngs: nnx.Rngs, inputs: int, shape: tuple[int, ...], kernel: str, bias: str
+    ) -> Projection:
         """Weights by the fields `<kernel>_init`, `<kernel>_sharding`, `<bias>_init` and `<bias>_sharding`.
 
-        The fan-in is the number of input channels, however many maps are stacked. (The published library counts the stacked axis of
-        `key_value_projection` as well, and starts with keys and values that are too small.)
+        The fan-in is the number of input channels, however many maps are stacked. (The published library
+        counts the stacked axis of `key_value_projection` too, and starts with too small keys and values.)
         """
 
         def make(field: str, shape: tuple[int, ...], fan_in: int | None = None) -> nnx.Param:
             init, sharding = getattr(self, f'{field}_init'), getattr(self, f'{field}_sharding')
             return param(init, rngs, shape, layer.param_dtype, fan_in=fan_in, sharding=sharding)
 
-        return Projection(make(kernel, (inputs, *shape), inputs), make(bias, shape) if layer.use_bias else None)
+        weights = make(kernel, (inputs, *shape), fan_in=inputs)
+        return Projection(weights, make(bias, shape) if layer.use_bias else None)
 
 
 class CombinedQueryKeyValueProjection(InputProjection):
     """One matrix product for queries, keys and values. Needs as many heads for keys as for queries.
 
-    Parameters, on the attention layer: `query_key_value_projection/kernel [in, 3, heads, units]`, `/bias [3, heads, units]`. With
-    `share_kv_projection` keys and values are the same, and the 3 is a 2.
+    Parameters, on the attention layer: `query_key_value_projection/kernel [in, 3, heads, units]` and
+    `/bias [3, heads, units]`. With `share_kv_projection` keys and values are the same, and the 3 is a 2.
     """
 
     qkv_kernel_init: Callable = lecun_normal
@@ -114,8 +117,8 @@ class SeparateQueryKeyValueProjection(InputProjection):
 class QueryAndKeyValueProjection(InputProjection):
     """A matrix product for queries, and one for keys and values.
 
-    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and `key_value_projection/kernel [in, 2, kv_heads,
-    units]`, each with a `/bias` of the same shape without `in`.
+    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and
+    `key_value_projection/kernel [in, 2, kv_heads, units]`, each with a `/bias` of the same shape without `in`.
     """
 
     q_kernel_init: Callable = lecun_normal
@@ -139,8 +142,9 @@ class QueryAndKeyValueProjection(InputProjection):
 class QueryAndSharedKeyValueProjection(QueryAndKeyValueProjection):
     """A matrix product for queries, and one whose result is both the keys and the values.
 
-    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and `shared_key_value_projection/kernel [in,
-    kv_heads, units]`, each with a `/bias` of the same shape without `in`.
+    Parameters, on the attention layer: `query_projection/kernel [in, heads, units]` and
+    `shared_key_value_projection/kernel [in, kv_heads, units]`, each with a `/bias` of the same shape without
+    `in`.
     """
 
     def setup(self, layer, rngs, inputs):

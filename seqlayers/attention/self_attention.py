@@ -31,60 +31,68 @@ class SelfAttentionState(NamedTuple):
 
     cache: RingCache
     time: jax.Array
-    queries: Sequence | tuple
+    queries: Sequence
     networks: list
 
 
 class DotProductSelfAttention(SequenceLayer):
     """Every timestep looks at those from `max_past_horizon` before it to `max_future_horizon` after it.
 
-    Shapes: `(batch, time, in) -> (batch, time, num_heads, units_per_head)`. Heads are not merged and there is no output projection:
-    put `DenseShaped([features])` behind it. -1 for a horizon is no limit.
+    Shapes: `(batch, time, in) -> (batch, time, num_heads, units_per_head)`. Heads are not merged and there is
+    no output projection: put `DenseShaped([features])` behind it. A horizon of -1 is no limit.
 
     | block size | output ratio | input, output latency | receptive field |
     |---|---|---|---|
-    | 1 | 1 | max_future_horizon | (-max_past_horizon, max_future_horizon), wider by what the networks read |
+    | 1 | 1 | max_future_horizon | (-max_past_horizon, max_future_horizon), and what the networks add |
 
-    It runs in steps if both horizons are limited and the networks run in steps. A step costs one read of the cache.
+    It runs in steps if both horizons are limited and the networks run in steps. A step reads its cache once.
 
-    Mask: that of the queries, as a rule the input's. Keys count where key and value are valid. A query that sees nothing gives 0 (in
-    the published library, the mean of whatever there is).
+    Mask: that of the queries, as a rule the input's. A timestep can be seen where its key and its value are
+    valid. A query that sees nothing gives 0 (in the published library, the mean of whatever there is).
 
-    State, with `R = max_past_horizon + max_future_horizon + 8`: a ring buffer of keys and values `(batch, kv_heads, R, units_per_head)`
-    in the compute dtype with the times of its entries, int32 `(batch, R)`, and the place of the next, int32 `(batch,)`; the time of
-    the next input, int32 `(batch,)`; with a future horizon, the last `max_future_horizon` queries; the states of the networks.
+    State, with `R = max_past_horizon + max_future_horizon + 8`: a ring buffer of keys and values, each
+    `(batch, kv_heads, R, units_per_head)` in the compute dtype, the times of its entries, int32 `(batch, R)`,
+    and the place of the next, int32 `(batch,)`; the time of the next input, int32 `(batch,)`; the last
+    `max_future_horizon` queries; the states of the networks.
 
-    Emits: `SelfAttentionEmits`. In `layer` its columns are the timesteps of the input; in a step of `n` timesteps they are those from
-    `max_past_horizon + max_future_horizon` before the block to its end, in order of time. Sinks stand in front.
+    Emits: `SelfAttentionEmits`. Its columns of keys are, in `layer`, the timesteps of the input; in a step,
+    the timesteps from `max_past_horizon + max_future_horizon` before the block to its end. Sinks come first.
 
     Args:
-      num_kv_heads: heads of keys and values, each for `num_heads / num_kv_heads` neighbouring query heads; None is `num_heads`.
+      num_kv_heads: heads of keys and values. Each serves `num_heads / num_kv_heads` neighbouring heads of
+        queries. None is `num_heads`.
       relative_position_embedding: None.
-      attention_probabilities_dropout_rate: in training, weights are dropped by the key given as `rng=`, the row and the two
-        timesteps, in steps as in `layer`. `broadcast_dropout_across_queries`: a key is dropped for all queries or none.
-      input_projection: where queries, keys and values come from; see `seqlayers.attention.projections`.
-      query_network, key_network, value_network: layers for the projected sequences, channels `(heads, units_per_head)`, such as
-        `ApplyRotaryPositionalEncoding`.
+      attention_probabilities_dropout_rate: in training, weights are dropped by the key given as `rng=`, the
+        row, the head and both timesteps: in steps as in `layer`.
+      broadcast_dropout_across_queries: drop a key for all queries or for none.
+      input_projection: where queries, keys and values come from: `CombinedQueryKeyValueProjection`,
+        `SeparateQueryKeyValueProjection`, `QueryAndKeyValueProjection` or `QueryAndSharedKeyValueProjection`.
+      query_network, key_network, value_network: layers for the projected sequences, of channels
+        `(heads, units_per_head)`; say, to rotate them by their position.
       attention_logits_soft_cap: logits become `cap * tanh(logits / cap)`.
-      per_dim_scale, per_dim_key_scale: a learned scale for each unit of queries, of keys.
-      query_scale: of queries; None is `1 / sqrt(units_per_head)`.
-      zero_fully_masked: without effect, as a query that sees nothing always gives 0; refused with sinks, which are always seen.
+      per_dim_scale, per_dim_key_scale: a learned scale for each unit of the queries, of the keys.
+      query_scale: scale of the queries; None is `1 / sqrt(units_per_head)`.
+      zero_fully_masked: without effect, as what sees nothing always gives 0; refused with sinks, which every
+        query sees.
       num_sink_embeddings: learned keys and values that every query sees. Their logits are not scaled.
-      use_sink_scalars: instead, a learned logit for each head, whose value is 0.
+      use_sink_scalars: instead, one learned logit for each head, of value 0.
       use_kv_cache_ringbuffer: without effect: the cache is a ring buffer.
-      experimental_accumulate_logits_in_float32: logits in float32 whatever the compute dtype.
+      experimental_accumulate_logits_in_float32: logits in float32, whatever the compute dtype.
 
-    Parameters: those of the projection; `per_dim_scale [units]`, `per_dim_key_scale [units]`, `sink_key_embeddings [sinks, heads,
-    units]`, `sink_value_embeddings [sinks, kv_heads, units]`, `sink_scalars [heads]`, where asked for; those of the networks.
+    Parameters: those of the projection and of the networks; where asked for `per_dim_scale [units]`,
+    `per_dim_key_scale [units]`, `sink_key_embeddings [sinks, heads, units]`,
+    `sink_value_embeddings [sinks, kv_heads, units]`, `sink_scalars [heads]`.
 
     Raises:
-      LayerError: horizons below -1 or both 0, heads that do not divide, a network that changes the rate or looks ahead, both kinds of
-        sinks, a relative position embedding; when built, an input of another rank; in training with dropout, no key.
+      LayerError: horizons below -1 or both 0, heads that do not divide, a network that changes the rate or
+        looks ahead, both kinds of sinks, a relative position embedding. When built: more or less than one
+        channel axis. In training with dropout: no key.
 
-    Source: Vaswani et al., arXiv 1706.03762; sinks: Xiao et al., arXiv 2309.17453; grouped heads: Ainslie et al., arXiv 2305.13245.
+    Source: Vaswani et al., arXiv 1706.03762. Grouped heads: Ainslie et al., arXiv 2305.13245. Sinks: Xiao et
+    al., arXiv 2309.17453.
 
     >>> import seqlayers as sl
-    >>> attention = sl.DotProductSelfAttention(num_heads=2, units_per_head=4, max_past_horizon=8, max_future_horizon=1)
+    >>> attention = sl.DotProductSelfAttention(2, units_per_head=4, max_past_horizon=8, max_future_horizon=1)
     >>> attention.output_latency, attention.receptive_field
     (1, (-8, 1))
     >>> attention.build(sl.ChannelSpec((16,)), rngs=0).output_spec
@@ -125,20 +133,21 @@ class DotProductSelfAttention(SequenceLayer):
 
     def __post_init__(self):
         shared.check_heads(self)
-        shared.check_probabilities(self)
+        shared.check_weights(self)
         shared.check_networks(self)
         past, future = self.max_past_horizon, self.max_future_horizon
         if past < -1 or future < -1 or (past, future) == (0, 0):
             raise LayerError(
-                'DotProductSelfAttention: max_past_horizon and max_future_horizon are timesteps, or -1 for no limit, and not both '
-                f'0 (a timestep would see itself alone); got {past} and {future}'
+                'DotProductSelfAttention: max_past_horizon and max_future_horizon are timesteps, or -1 for no '
+                f'limit, and not both 0 (a timestep would see itself alone); got {past} and {future}'
             )
         if self.relative_position_embedding is not None:
             raise LayerError(
-                f'DotProductSelfAttention: relative_position_embedding must be None, got {self.relative_position_embedding!r}. For '
-                'positions put ApplyRotaryPositionalEncoding in query_network and key_network'
+                'DotProductSelfAttention: relative_position_embedding must be None, got '
+                f'{self.relative_position_embedding!r}. Give positions to queries and keys by query_network '
+                'and key_network'
             )
-        # A copy for each layer: NNX would take one object in two layers for a part that they share.
+        # A copy for each layer: NNX takes one object in two layers for a part that they share.
         self.input_projection = self.input_projection.replace()
 
     @property
@@ -150,27 +159,27 @@ class DotProductSelfAttention(SequenceLayer):
         past, future = self.max_past_horizon, self.max_future_horizon
         blocked = None
         if past == -1:
-            blocked = 'max_past_horizon=-1 looks back without limit, and no cache holds that; give a number of timesteps'
+            blocked = 'max_past_horizon=-1 looks back without limit, more than a cache holds; give timesteps'
         elif future == -1:
-            blocked = 'max_future_horizon=-1 looks ahead to the end of the sequence; give a number of timesteps'
+            blocked = 'max_future_horizon=-1 looks ahead to the end of the sequence; give timesteps'
         latency = max(future, 0)
         field = (-math.inf if past == -1 else -past, math.inf if future == -1 else future)
         band = Timing(input_latency=latency, output_latency=latency, receptive_field=field, blocked=blocked)
         # Three branches that meet in time: the queries wait for the last of their keys.
-        queries, keys, values = ([n.timing] if (n := getattr(self, field)) else [] for field in shared.NETWORKS)
-        return ParallelTiming([SerialTiming(queries), SerialTiming([*keys, band]), SerialTiming([*values, band])])
+        queries, keys, values = ([] if n is None else [n.timing] for n in shared.networks(self))
+        return ParallelTiming([SerialTiming(b) for b in (queries, [*keys, band], [*values, band])])
 
     def setup(self, input_spec, rngs, constants):
         shared.setup(self, input_spec, rngs, constants)
 
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
         queries, keys, values = shared.specs(self)
-        future = self.max_future_horizon
+        kwargs = {'training': training, 'constants': constants, 'offset': offset}
         return SelfAttentionState(
             cache=RingCache.empty(batch_size, self._window, keys, values, offset),
             time=clock(batch_size, offset),
-            queries=buffers.empty(batch_size, future, queries) if future else (),
-            networks=shared.initial_states(self, batch_size, training=training, constants=constants, offset=offset),
+            queries=buffers.empty(batch_size, self.max_future_horizon, queries),
+            networks=shared.initial_states(self, batch_size, **kwargs),
         )
 
     def layer(self, x, *, training, constants=None):
@@ -178,7 +187,7 @@ class DotProductSelfAttention(SequenceLayer):
         return self._output(queries, attention.fused_context())
 
     def layer_with_emits(self, x, *, training, constants=None):
-        # Context and weights are two computations, so that a compiled program in which nobody asks for the weights has the first only.
+        # Output and weights are computed apart: a compiled program of which nobody takes the weights has none.
         queries, attention = self._whole(x, training, constants)
         return self._output(queries, attention.fused_context()), self._emits(queries, attention.weights())
 
@@ -196,29 +205,33 @@ class DotProductSelfAttention(SequenceLayer):
 
     @property
     def _window(self) -> int:
-        """The timesteps before a block that its queries look at."""
+        """How many timesteps before a block its queries look back; they themselves are late by the future."""
         return self.max_past_horizon + self.max_future_horizon
 
     def _whole(self, x: Sequence, training: bool, constants: Any) -> tuple[Sequence, Attention]:
         projected = self.input_projection.queries_keys_values(self, x.mask_invalid())
         queries, keys, values = shared.run(self, projected, training=training, constants=constants)
-        times = [jnp.broadcast_to(jnp.arange(s.shape[1]), s.shape[:2]) for s in (queries, keys)]
-        source = shared.source(self, keys, values, times[1])
-        return queries, self._attention(queries, times[0], [source], training, constants)
+        query_times, key_times = (jnp.broadcast_to(jnp.arange(s.shape[1]), s.shape[:2]) for s in (queries, keys))
+        source = shared.source(self, keys, values, key_times)
+        return queries, self._attention(queries, query_times, [source], training, constants)
 
-    def _block(self, x: Sequence, state: SelfAttentionState, training: bool, constants: Any) -> tuple[Sequence, Attention, SelfAttentionState]:
+    def _block(
+        self, x: Sequence, state: SelfAttentionState, training: bool, constants: Any
+    ) -> tuple[Sequence, Attention, SelfAttentionState]:
         projected = self.input_projection.queries_keys_values(self, x.mask_invalid())
         (queries, keys, values), networks = shared.run_step(
             self, projected, state.networks, training=training, constants=constants
         )
-        waiting, times = state.queries, state.time[:, None] + jnp.arange(x.shape[1])
-        if self.max_future_horizon:
-            queries, waiting = buffers.push(waiting, queries)
+        times = state.time[:, None] + jnp.arange(x.shape[1])
+        queries, waiting = buffers.push(state.queries, queries)
         cache, sources = state.cache.append(shared.source(self, keys, values, times))
-        attention = self._attention(queries, times - self.max_future_horizon, sources, training, constants)
+        query_times = times - self.max_future_horizon
+        attention = self._attention(queries, query_times, sources, training, constants)
         return queries, attention, SelfAttentionState(cache, state.time + x.shape[1], waiting, networks)
 
-    def _attention(self, queries: Sequence, times: jax.Array, sources: list, training: bool, constants: Any) -> Attention:
+    def _attention(
+        self, queries: Sequence, times: jax.Array, sources: list, training: bool, constants: Any
+    ) -> Attention:
         horizons = (self.max_past_horizon, self.max_future_horizon)
         return shared.attention(self, queries, times, sources, horizons, training=training, constants=constants)
 

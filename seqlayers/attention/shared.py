@@ -1,9 +1,10 @@
-"""What the dot-product attention layers share: checks, parameters, and the way from three sequences to `core.Attention`.
+"""What the dot-product attention layers share: checks, parameters, and the way to `core.Attention`.
 
-Functions of the layer, by the names of its fields: each layer declares its own, in their published order.
+Functions of a layer, by the names of its fields: each layer declares its own, in their published order.
 """
 
 import math
+from collections.abc import Sequence as PySequence
 from typing import Any
 
 import jax
@@ -22,66 +23,67 @@ from seqlayers.sequence import ChannelSpec, Sequence
 
 NETWORKS = ('query_network', 'key_network', 'value_network')
 
-# softplus(0) is ln 2, so a learned scale of 0 in these units leaves everything as it is.
+# softplus(0) is ln 2: in this unit, a learned scale of 0 leaves everything as it is.
 _SOFTPLUS_UNIT = 1 / math.log(2)
 
 
-# --- checks of a declaration -------------------------------------------------------------------------------------------
+# --- checks of a declaration ----------------------------------------------------------------------------
 def check_heads(layer: Any) -> None:
-    """Raises a LayerError when numbers of heads and units, or the projection, do not go together."""
-    what = type(layer).__name__
-    if layer.num_heads < 1 or layer.units_per_head < 1:
+    """Raises a LayerError when heads, units and projection do not go together."""
+    what, heads, kv_heads = type(layer).__name__, layer.num_heads, layer.kv_heads
+    if heads < 1 or layer.units_per_head < 1:
         raise LayerError(
-            f'{what}: num_heads and units_per_head must be at least 1, got {layer.num_heads} and {layer.units_per_head}'
+            f'{what}: num_heads and units_per_head must be at least 1, got {heads} and {layer.units_per_head}'
         )
-    if layer.kv_heads < 1 or layer.num_heads % layer.kv_heads:
-        raise LayerError(f'{what}: num_kv_heads must divide num_heads={layer.num_heads}, got {layer.kv_heads}')
+    if kv_heads < 1 or heads % kv_heads:
+        raise LayerError(f'{what}: num_kv_heads must divide num_heads={heads}, got {kv_heads}')
     projection = layer.input_projection
     if not isinstance(projection, InputProjection):
-        raise LayerError(f'{what}: input_projection must be a projection such as SeparateQueryKeyValueProjection(), got {projection!r}')
-    if isinstance(projection, CombinedQueryKeyValueProjection) and layer.kv_heads != layer.num_heads:
         raise LayerError(
-            f'{what}: CombinedQueryKeyValueProjection makes as many heads of keys as of queries, and num_kv_heads={layer.kv_heads} '
-            f'is not num_heads={layer.num_heads}. Give input_projection=SeparateQueryKeyValueProjection() or '
-            'QueryAndKeyValueProjection()'
+            f'{what}: input_projection must be a projection, such as SeparateQueryKeyValueProjection(); '
+            f'got {projection!r}'
+        )
+    if isinstance(projection, CombinedQueryKeyValueProjection) and kv_heads != heads:
+        raise LayerError(
+            f'{what}: CombinedQueryKeyValueProjection makes as many heads of keys as of queries, but '
+            f'num_kv_heads={kv_heads} and num_heads={heads}. '
+            'Give input_projection=SeparateQueryKeyValueProjection() or QueryAndKeyValueProjection()'
         )
 
 
-def check_probabilities(layer: Any) -> None:
+def check_weights(layer: Any) -> None:
     """Raises a LayerError for a wrong soft cap, dropout or choice of sinks."""
-    what = type(layer).__name__
-    if (layer.attention_logits_soft_cap or 0) < 0:
-        raise LayerError(
-            f'{what}: attention_logits_soft_cap must be positive (None is off), got {layer.attention_logits_soft_cap}'
-        )
-    if not 0 <= layer.attention_probabilities_dropout_rate < 1:
-        rate = layer.attention_probabilities_dropout_rate
+    what, cap = type(layer).__name__, layer.attention_logits_soft_cap
+    rate, sinks = layer.attention_probabilities_dropout_rate, layer.num_sink_embeddings
+    if cap is not None and cap < 0:
+        raise LayerError(f'{what}: attention_logits_soft_cap must be positive, or None for none; got {cap}')
+    if not 0 <= rate < 1:
         raise LayerError(f'{what}: attention_probabilities_dropout_rate must be in [0, 1), got {rate}')
-    if layer.num_sink_embeddings < 0:
-        raise LayerError(f'{what}: num_sink_embeddings must not be negative, got {layer.num_sink_embeddings}')
-    if layer.num_sink_embeddings and layer.use_sink_scalars:
-        raise LayerError(f'{what}: choose num_sink_embeddings={layer.num_sink_embeddings} or use_sink_scalars, not both')
-    if layer.zero_fully_masked and (layer.num_sink_embeddings or layer.use_sink_scalars):
-        raise LayerError(f'{what}: zero_fully_masked has no meaning with sinks, which every query sees. Leave out one of the two')
+    if sinks < 0:
+        raise LayerError(f'{what}: num_sink_embeddings must not be negative, got {sinks}')
+    if sinks and layer.use_sink_scalars:
+        raise LayerError(f'{what}: give num_sink_embeddings={sinks} or use_sink_scalars, not both')
+    if layer.zero_fully_masked and (sinks or layer.use_sink_scalars):
+        raise LayerError(f'{what}: zero_fully_masked has no meaning with sinks, which every query sees')
 
 
 def check_networks(layer: Any) -> None:
     """Raises a LayerError when a network changes the rate, needs blocks or looks ahead."""
     for field in NETWORKS:
-        network = getattr(layer, field)
+        network, what = getattr(layer, field), f'{type(layer).__name__}.{field}'
         if network is None:
             continue
-        what = f'{type(layer).__name__}.{field}'
         if not isinstance(network, SequenceLayer):
             raise LayerError(f'{what} must be a layer or None, got {network!r}')
         if (network.output_ratio, network.block_size, network.output_latency) != (1, 1, 0):
             raise LayerError(
-                f'{what} must keep the rate, step by single timesteps and not look ahead; {network!r} has output ratio '
-                f'{network.output_ratio}, block size {network.block_size} and output latency {network.output_latency}'
+                f'{what} must keep the rate, step by single timesteps and not look ahead; {network!r} has '
+                f'output ratio {network.output_ratio}, block size {network.block_size} and '
+                f'output latency {network.output_latency}'
             )
 
 
-# --- parameters ------------------------------------------------------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------------------------
 def setup(layer: Any, input_spec: ChannelSpec, rngs: nnx.Rngs, constants: Context) -> None:
     """Makes projections, networks, scales and sinks.
 
@@ -89,25 +91,25 @@ def setup(layer: Any, input_spec: ChannelSpec, rngs: nnx.Rngs, constants: Contex
       LayerError: the input has not exactly one channel axis.
     """
     if len(input_spec.shape) != 1:
-        raise LayerError(f'takes one channel axis, got channels {input_spec.shape}. Put Flatten() or DenseShaped([n]) before it')
+        raise LayerError(f'takes one channel axis, got channels {input_spec.shape}. Put DenseShaped([n]) before it')
     layer.input_projection.setup(layer, rngs, input_spec.shape[0])
     for field, spec in zip(NETWORKS, _projected_specs(layer), strict=True):
         if (network := getattr(layer, field)) is not None:
-            built = network.build(spec, rngs=rngs, constants=constants.at(network.name or field))
-            setattr(layer, field, built)
-    units, scale_sharding = (layer.units_per_head,), layer.per_dim_scale_sharding
+            inner = constants.at(network.name or field)
+            setattr(layer, field, network.build(spec, rngs=rngs, constants=inner))
+    units, sharding = (layer.units_per_head,), layer.per_dim_scale_sharding
     if layer.per_dim_scale:
-        layer.dim_scale = param(zeros, rngs, units, layer.param_dtype, sharding=scale_sharding)
+        layer.dim_scale = param(zeros, rngs, units, layer.param_dtype, sharding=sharding)
     if layer.per_dim_key_scale:
-        layer.dim_key_scale = param(zeros, rngs, units, layer.param_dtype, sharding=scale_sharding)
+        layer.dim_key_scale = param(zeros, rngs, units, layer.param_dtype, sharding=sharding)
     _setup_sinks(layer, rngs)
 
 
 def _setup_sinks(layer: Any, rngs: nnx.Rngs) -> None:
     def embeddings(heads: int) -> nnx.Param:
-        shape = (layer.num_sink_embeddings, heads, layer.units_per_head)
         init, sharding = layer.sink_embeddings_init, layer.sink_embeddings_sharding
-        return param(init, rngs, shape, layer.param_dtype, fan_in=heads * layer.units_per_head, sharding=sharding)
+        shape, width = (layer.num_sink_embeddings, heads, layer.units_per_head), heads * layer.units_per_head
+        return param(init, rngs, shape, layer.param_dtype, fan_in=width, sharding=sharding)
 
     if layer.num_sink_embeddings:
         layer.sink_key_embeddings = embeddings(layer.num_heads)
@@ -122,43 +124,40 @@ def _projected_specs(layer: Any) -> list[ChannelSpec]:
     return [ChannelSpec((n, layer.units_per_head), dtype) for n in heads]
 
 
-# --- queries, keys and values, whole and in steps -----------------------------------------------------------------------
+# --- queries, keys and values, whole and in steps -------------------------------------------------------
+def networks(layer: Any) -> list[SequenceLayer | None]:
+    """The networks of queries, keys and values."""
+    return [getattr(layer, field) for field in NETWORKS]
+
+
 def specs(layer: Any) -> list[ChannelSpec]:
-    """Of the queries, keys and values of a built layer."""
-    networks = [getattr(layer, field) for field in NETWORKS]
-    return [
-        spec if network is None else network.output_spec
-        for network, spec in zip(networks, _projected_specs(layer), strict=True)
-    ]
+    """What queries, keys and values of a built layer are, behind their networks."""
+    pairs = zip(networks(layer), _projected_specs(layer), strict=True)
+    return [projected if network is None else network.output_spec for network, projected in pairs]
 
 
 def initial_states(layer: Any, batch_size: int, **kwargs: Any) -> list:
-    """The state of each of the three networks."""
-    networks = [getattr(layer, field) for field in NETWORKS]
-    return [() if network is None else network.get_initial_state(batch_size, **kwargs) for network in networks]
+    """The states of the three networks."""
+    return [() if n is None else n.get_initial_state(batch_size, **kwargs) for n in networks(layer)]
 
 
 def run(layer: Any, sequences: list[Sequence], **kwargs: Any) -> list[Sequence]:
     """Projected queries, keys and values through their networks."""
-    networks = [getattr(layer, field) for field in NETWORKS]
-    return [
-        x if network is None else network.layer(x, **kwargs) for network, x in zip(networks, sequences, strict=True)
-    ]
+    pairs = zip(networks(layer), sequences, strict=True)
+    return [x if network is None else network.layer(x, **kwargs) for network, x in pairs]
 
 
-def run_step(layer: Any, sequences: list[Sequence], states: list, **kwargs: Any) -> tuple[list[Sequence], list]:
-    """The same for a block, and the networks' new states."""
-    networks = [getattr(layer, field) for field in NETWORKS]
-    results = [
-        (x, state) if network is None else network.step(x, state, **kwargs)
-        for network, x, state in zip(networks, sequences, states, strict=True)
-    ]
-    outputs, states = zip(*results, strict=True)
-    return list(outputs), list(states)
+def run_step(layer: Any, sequences: list[Sequence], states: PySequence, **kwargs: Any) -> tuple[list[Sequence], list]:
+    """The same for a block, and the new states of the networks."""
+    outputs, new_states = list(sequences), list(states)
+    for i, network in enumerate(networks(layer)):
+        if network is not None:
+            outputs[i], new_states[i] = network.step(sequences[i], states[i], **kwargs)
+    return outputs, new_states
 
 
 def source(layer: Any, keys: Sequence, values: Sequence, times: jax.Array) -> KeyValues:
-    """What queries can look at: the timesteps that are valid in both keys and values. `times` is `(batch, time)`."""
+    """What queries look at: timesteps count where key and value are valid. `times` is `(batch, time)`."""
     mask = combine_mask(keys.mask, values.mask)
     keys, values = (Sequence(s.values, mask).mask_invalid() for s in (keys, values))
     scaled = keys.values * _dim_scale(layer.dim_key_scale, keys.dtype) if layer.per_dim_key_scale else keys.values
@@ -175,21 +174,29 @@ def attention(
     training: bool,
     constants: Context,
 ) -> Attention:
-    """Attention with the scales, sinks, soft cap and dropout of the layer. `query_times` is `(batch, time)`."""
+    """Attention with the scales, sinks, cap and dropout of the layer. `query_times` is `(batch, time)`."""
     unscaled = queries.mask_invalid().values.swapaxes(1, 2)
+    past, future = horizons
     dropout, rate = None, layer.attention_probabilities_dropout_rate
     if training and rate:
         dropout = Dropout(constants.layer_key(), rate, layer.broadcast_dropout_across_queries)
     return Attention(
-        _scaled(layer, unscaled), query_times, sources, *horizons,
-        soft_cap=layer.attention_logits_soft_cap, sinks=_sinks(layer, unscaled), dropout=dropout,
-        precision=layer.precision, float32_logits=layer.experimental_accumulate_logits_in_float32,
-    )  # fmt: skip
+        queries=_scaled(layer, unscaled),
+        query_times=query_times,
+        sources=sources,
+        past=past,
+        future=future,
+        soft_cap=layer.attention_logits_soft_cap,
+        sinks=_sinks(layer, unscaled),
+        dropout=dropout,
+        precision=layer.precision,
+        float32_logits=layer.experimental_accumulate_logits_in_float32,
+    )
 
 
 def _scaled(layer: Any, queries: jax.Array) -> jax.Array:
     scale = layer.units_per_head**-0.5 if layer.query_scale is None else layer.query_scale
-    return queries * (scale * _dim_scale(layer.dim_scale, queries.dtype)) if layer.per_dim_scale else queries * scale
+    return queries * (scale * _dim_scale(layer.dim_scale, queries.dtype) if layer.per_dim_scale else scale)
 
 
 def _dim_scale(parameter: nnx.Param, dtype: Any) -> jax.Array:
@@ -197,12 +204,13 @@ def _dim_scale(parameter: nnx.Param, dtype: Any) -> jax.Array:
 
 
 def _sinks(layer: Any, queries: jax.Array) -> Sinks | None:
-    """Sinks score queries that are not scaled yet, as in the published library."""
+    """The sinks of unscaled queries: as in the published library, scales do not touch their logits."""
     b, heads, m, _ = queries.shape
     if layer.num_sink_embeddings:
-        keys, values = layer.sink_key_embeddings[...], layer.sink_value_embeddings[...]
-        logits = jnp.einsum('bnqh,knh->bnqk', queries, keys.astype(queries.dtype), precision=layer.precision)
-        return Sinks(logits, jnp.broadcast_to(values.swapaxes(0, 1), (b, *values.swapaxes(0, 1).shape)))
+        keys = layer.sink_key_embeddings[...].astype(queries.dtype)
+        logits = jnp.einsum('bnqh,knh->bnqk', queries, keys, precision=layer.precision)
+        values = layer.sink_value_embeddings[...].swapaxes(0, 1)
+        return Sinks(logits, jnp.broadcast_to(values, (b, *values.shape)))
     if layer.use_sink_scalars:
         scalars = layer.sink_scalars[...].astype(queries.dtype)
         return Sinks(jnp.broadcast_to(scalars[:, None, None], (b, heads, m, 1)), None)

@@ -143,7 +143,7 @@ class _Place:
 
     def __init__(self, name: str, declaration: SequenceLayer):
         self.name, self.declaration = name, declaration
-        self.input_spec: ChannelSpec | None = None
+        self.input_spec: Any = None  # that of the first Ref
 
     def refer(self, input_spec: ChannelSpec, constants: Context) -> ChannelSpec:
         """Notes the input of a `Ref`, and returns the output."""
@@ -218,9 +218,8 @@ class EmbeddingTranspose(Stateless):
             self.bias = param(self.bias_init, rngs, (declaration.num_embeddings,), dtype, sharding=self.bias_sharding)
 
     def layer(self, x, *, training, constants=None):
-        embedding = _lookup(constants, self.embedding)
-        if isinstance(embedding, _Place):
-            embedding = embedding.sketch(embedding.input_spec, constants)
+        place = _lookup(constants, self.embedding)
+        embedding: Any = place.sketch(place.input_spec, constants) if isinstance(place, _Place) else place
         dtype = self.compute_dtype or embedding.compute_dtype
         logits = embedding.attend(x, compute_dtype=dtype)
         if not self.use_bias:

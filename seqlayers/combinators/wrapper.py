@@ -1,7 +1,7 @@
 from flax import nnx
 
 from seqlayers.combinators import chain
-from seqlayers.layer import SequenceLayer
+from seqlayers.layer import Constants, SequenceLayer
 
 
 class Wrapper(SequenceLayer):
@@ -24,11 +24,11 @@ class Wrapper(SequenceLayer):
         self.child_layer = self.child_layer.build(input_spec, rngs=rngs, constants=constants.at(self.child_name))
         self.output_spec = self.child_layer.output_spec
 
-    def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
+    def get_initial_state(self, batch_size, *, training, constants: Constants = None, offset=0):
         return self.child_layer.get_initial_state(batch_size, training=training, constants=constants, offset=offset)
 
-    def layer_with_emits(self, x, *, training, constants=None):
+    def layer_with_emits(self, x, *, training, constants: Constants = None):
         return self.child_layer.layer_with_emits(x, training=training, constants=constants)
 
-    def step_with_emits(self, x, state, *, training, constants=None):
+    def step_with_emits(self, x, state, *, training, constants: Constants = None):
         return self.child_layer.step_with_emits(x, state, training=training, constants=constants)

@@ -53,8 +53,7 @@ class StreamConv(Exercise):
 
     def mistakes(self):
         yield (
-            'right for chunks >= {old}; for chunks of 1 your buffer shrank: keep the last {old} of buffer '
-            '*and* chunk',
+            'right for chunks >= {old}; for chunks of 1 your buffer shrank: keep the last {old} of buffer *and* chunk',
             _shrinking,
         )
         yield 'tap k meets the sample k steps ago: your kernel is the wrong way round', self._turned_around

@@ -53,8 +53,7 @@ def plot_rows(
         page.row_name(y + CELL / 2, r.name, r.detail)
         cells += axis.row(y, CELL, 1, 0, r.marks, r.labels)
         cells += [
-            Cell(x + 4, y, COLUMN - 8, CELL, mark, label)
-            for x, (label, mark) in zip(right, r.beside, strict=False)
+            Cell(x + 4, y, COLUMN - 8, CELL, mark, label) for x, (label, mark) in zip(right, r.beside, strict=False)
         ]
     Cells(page, live=False).set(cells)
     page.lines([[(axis.x(t), TOP - 4), (axis.x(t), bottom)] for t in breaks], 'ink', style.DATA, 'dashed')
