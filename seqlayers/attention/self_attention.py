@@ -108,7 +108,7 @@ class DotProductSelfAttention(SequenceLayer):
     attention_probabilities_dropout_rate: float = 0.0
     broadcast_dropout_across_queries: bool = False
     use_bias: bool = False
-    input_projection: InputProjection = nnx.data(default=CombinedQueryKeyValueProjection())
+    input_projection: InputProjection = CombinedQueryKeyValueProjection()
     query_network: SequenceLayer | None = nnx.data(default=None)
     key_network: SequenceLayer | None = nnx.data(default=None)
     value_network: SequenceLayer | None = nnx.data(default=None)
@@ -147,8 +147,6 @@ class DotProductSelfAttention(SequenceLayer):
                 f'{self.relative_position_embedding!r}. Give positions to queries and keys by query_network '
                 'and key_network'
             )
-        # A copy for each layer: NNX takes one object in two layers for a part that they share.
-        self.input_projection = self.input_projection.replace()
 
     @property
     def kv_heads(self) -> int:

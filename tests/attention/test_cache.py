@@ -51,6 +51,7 @@ def test_every_query_finds_its_window(past, future, sizes):
             for query in range(time - future, time - future + m):
                 wanted = [t for t in range(max(0, query - past), query + future + 1) if t % 5 != 4]
                 assert seen_by(sources, query, past, future) == [wanted, wanted]
+            assert 0 <= cache.slot.min() <= cache.slot.max() < cache.size
             columns = np.asarray(before.columns(m, window))[0]
             keys = np.concatenate([s.keys[0, 0, :, 0] for s in sources])[columns]
             first = max(0, window - time)  # before the stream there is nothing

@@ -208,8 +208,8 @@ def test_learned_scales_start_as_no_scale():
     assert not sl.testing.first_difference(plain, scaled)
 
 
-def test_two_layers_share_no_module():
-    """NNX counts an object that stands twice as one, and then refuses transformations of such models."""
+def test_two_models_may_share_the_declaration_of_their_projection():
+    """It is a module without variables, which NNX finds in both."""
     layer = SelfAttention(2, 3, 3)
     student, teacher = build(layer), build(layer)
 

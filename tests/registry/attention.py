@@ -21,9 +21,7 @@ CASES = [
     Case(SelfAttention(4, 3, 3, num_sink_embeddings=2, use_bias=True, **SINGLE)),
     Case(SelfAttention(4, 3, 2, 1, use_sink_scalars=True, **SHARED)),
     Case(
-        SelfAttention(
-            2, 3, 3, attention_logits_soft_cap=0.5, per_dim_scale=True, query_scale=0.7, precision='highest'
-        )
+        SelfAttention(2, 3, 3, attention_logits_soft_cap=0.5, per_dim_scale=True, query_scale=0.7, precision='highest')
     ),
     Case(SelfAttention(2, 3, 3, 1, compute_dtype='bfloat16', experimental_accumulate_logits_in_float32=True)),
     Case(SelfAttention(2, 3, 3, 1, query_network=sl.Dense(3), key_network=DELAYED, value_network=DELAYED)),
