@@ -20,7 +20,9 @@ def attention() -> sl.SequenceLayer:
     return sl.Residual(
         [
             sl.RMSNormalization(),
-            sl.DotProductSelfAttention(num_heads=4, units_per_head=WIDTH // 4, max_past_horizon=32, max_future_horizon=2),
+            sl.DotProductSelfAttention(
+                num_heads=4, units_per_head=WIDTH // 4, max_past_horizon=32, max_future_horizon=2
+            ),
             sl.DenseShaped([WIDTH]),
         ]
     )

@@ -73,7 +73,8 @@ class SequenceLayer(Declared):
     def get_initial_state(
         self, batch_size: int, *, training: bool, constants: Constants = None, offset: int = 0
     ) -> State:
-        """The state before the first step. `offset` is the number of void timesteps that upstream layers emit first."""
+        """The state before the first step. `offset` is the number of void timesteps that upstream layers emit first.
+        """
         return ()
 
     def layer(self, x: Sequence, *, training: bool, constants: Constants = None) -> Sequence:
@@ -208,7 +209,7 @@ class SequenceLayer(Declared):
 
     def _output_spec_of(self, built: Self, context: Context) -> ChannelSpec:
         """The output of a leaf. Equal declarations have equal outputs, and a model repeats most of its layers."""
-        if context.entries or self.is_combinator:  # it depends on more, or would keep built layers alive
+        if context.entries or any(layer.is_built for _, layer in walk(self)):  # it depends on more
             return _evaluate_output_spec(built, context)
         key = self, built.input_spec
         if key not in _OUTPUT_SPECS:
@@ -249,7 +250,8 @@ _OUTPUT_SPECS: dict[tuple[SequenceLayer, ChannelSpec], ChannelSpec] = {}
 
 
 class Stateless(SequenceLayer):
-    """A layer without memory: a step is `layer` of the block. Authors write `layer`, and `timing` if not pointwise."""
+    """A layer without memory: a step is `layer` of the block. Authors write `layer`, and `timing` if not pointwise.
+    """
 
     def step(self, x, state, *, training, constants=None):
         return self.layer(x, training=training, constants=constants), state

@@ -30,21 +30,24 @@ def make_suite(cases: list[Case]) -> type:
             report = sl.testing.check_contract(case.build(x), x, exact_receptive_field=case.exact_field, **case.call(x))
             report.raise_if_failed()
 
-        @every([case for case in cases if jnp.issubdtype(case.dtype, jnp.floating) and case.bfloat16])
-        def test_bfloat16(self, case: Case):
-            x = case.sequence(case.layer.block_size + 5).astype(jnp.bfloat16)
-            clauses = ['output spec', 'state', 'layer equals step', 'masks', 'padding invariance']
-            sl.testing.check_contract(case.build(x), x, clauses=clauses, **case.call(x)).raise_if_failed()
-
         @every(cases)
-        def test_short_inputs(self, case: Case):
-            for time in (0, 1):
-                x = case.sequence(time)
-                model, call = case.build(x), case.call(x)
-                steps = sl.step_by_step if model.supports_step else sl.SequenceLayer.layer
-                run = jax.jit(lambda m, x, steps=steps, call=call: (m.layer(x, **call), steps(m, x, **call)))
-                whole, stepped = run(model, x)
-                assert whole.channel_spec == model.output_spec
+        def test_short_inputs_and_bfloat16(self, case: Case):
+            """No timestep, one timestep, and (all in one compilation) a few of bfloat16."""
+            inputs = [case.sequence(0), case.sequence(1)]
+            if case.bfloat16 and jnp.issubdtype(case.dtype, jnp.floating):
+                inputs.append(case.sequence(case.layer.block_size + 5).astype(jnp.bfloat16))
+            models, calls = [case.build(x) for x in inputs], [case.call(x) for x in inputs]
+
+            @jax.jit
+            def run(models, inputs):
+                whole, stepped = [], []
+                for model, x, call in zip(models, inputs, calls, strict=True):
+                    whole.append(model.layer(x, **call))
+                    stepped.append(sl.step_by_step(model, x, **call) if model.supports_step else whole[-1])
+                return whole, stepped
+
+            for model, whole, stepped in zip(models, *run(models, inputs), strict=True):
+                assert whole.channel_spec == stepped.channel_spec == model.output_spec
                 assert not first_difference(whole, stepped)
 
         @every([case for case in cases if case.layer.supports_step])

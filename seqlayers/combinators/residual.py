@@ -1,5 +1,6 @@
 from collections.abc import Sequence as PySequence
 
+import jax
 from flax import nnx
 
 from seqlayers import timing
@@ -7,7 +8,7 @@ from seqlayers.combinators import branches, chain
 from seqlayers.combinators.combine import CombinationMode, combine
 from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer
-from seqlayers.sequence import Sequence
+from seqlayers.sequence import ChannelSpec, Sequence
 
 
 class Residual(SequenceLayer):
@@ -75,6 +76,8 @@ class Residual(SequenceLayer):
                 f'shortcut_layers=[DenseShaped({list(body.shape)})]'
             )
 
+        self.output_spec = jax.eval_shape(self.residual_function, _abstract(body), _abstract(shortcut)).channel_spec
+
     def residual_function(self, body: Sequence, shortcut: Sequence) -> Sequence:
         """How the two sides become one: their sum. Subclasses may override it."""
         return combine([body, shortcut], CombinationMode.ADD)
@@ -91,3 +94,7 @@ class Residual(SequenceLayer):
     def step_with_emits(self, x, state, *, training, constants=None):
         sides, state, emits = branches.step(self._branches, x, state, training=training, constants=constants)
         return self.residual_function(*sides), state, tuple(emits)
+
+
+def _abstract(spec: ChannelSpec) -> Sequence:
+    return Sequence(jax.ShapeDtypeStruct((1, 1, *spec.shape), spec.dtype), jax.ShapeDtypeStruct((1, 1), bool))

@@ -7,11 +7,11 @@ from seqlayers.testing.sequences import MASK_KINDS, mask_battery, poison, random
 from seqlayers.testing.tape import output_offsets, record_layer, record_step
 
 __all__ = [
+    'MASK_KINDS',
     'Clause',
     'ContractError',
     'ContractReport',
     'Difference',
-    'MASK_KINDS',
     'check_contract',
     'first_difference',
     'mask_battery',

@@ -34,7 +34,9 @@ class Runs:
         self._step = jax.jit(lambda m, x, state: m.step(x, state, **self.call))
 
     def layer(self, *xs: Sequence) -> list[Sequence]:
-        """`layer` of each sequence; those of one shape in one call, all in one compilation."""
+        """`layer` of each sequence; those of different lengths are compiled together."""
+        if len({x.shape for x in xs}) == 1:
+            return [on_host(self._layer(self.model, [x])[0]) for x in xs]
         return [on_host(y) for y in self._layer(self.model, list(xs))]
 
     def blocks(self, time: int, split: str) -> Iterator[int]:

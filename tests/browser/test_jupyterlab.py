@@ -29,7 +29,13 @@ SETTINGS = {
     'notebook-extension/tracker': {'windowingMode': 'none'},
     'apputils-extension/notification': {'fetchNews': 'false', 'checkForUpdates': False},
 }
-OWN_FOLDERS = ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTERLAB_WORKSPACES_DIR', 'IPYTHONDIR')
+OWN_FOLDERS = (
+    'JUPYTER_CONFIG_DIR',
+    'JUPYTER_DATA_DIR',
+    'JUPYTER_RUNTIME_DIR',
+    'JUPYTERLAB_WORKSPACES_DIR',
+    'IPYTHONDIR',
+)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
