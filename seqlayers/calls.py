@@ -19,8 +19,7 @@ def enter(layer: Any, constants: Any, rng: Any = None) -> Context:
 
 
 def record(context: Context, y: Sequence) -> None:
-    """Notes an output for `seqlayers.testing.tape`. Not inside a scan or jit, from which values cannot be taken out.
-    """
+    """Notes an output for `seqlayers.testing.tape`. Not inside a scan or jit, from which values cannot be taken out."""
     if context.tape is not None and not isinstance(y.values, Tracer):
         context.tape.append((context.path, y))
 

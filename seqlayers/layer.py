@@ -73,8 +73,7 @@ class SequenceLayer(Declared):
     def get_initial_state(
         self, batch_size: int, *, training: bool, constants: Constants = None, offset: int = 0
     ) -> State:
-        """The state before the first step. `offset` is the number of void timesteps that upstream layers emit first.
-        """
+        """The state before the first step. `offset` is the number of void timesteps that upstream layers emit first."""
         return ()
 
     def layer(self, x: Sequence, *, training: bool, constants: Constants = None) -> Sequence:
@@ -250,8 +249,7 @@ _OUTPUT_SPECS: dict[tuple[SequenceLayer, ChannelSpec], ChannelSpec] = {}
 
 
 class Stateless(SequenceLayer):
-    """A layer without memory: a step is `layer` of the block. Authors write `layer`, and `timing` if not pointwise.
-    """
+    """A layer without memory: a step is `layer` of the block. Authors write `layer`, and `timing` if not pointwise."""
 
     def step(self, x, state, *, training, constants=None):
         return self.layer(x, training=training, constants=constants), state
