@@ -70,6 +70,7 @@ def wrap_step(fn: Callable, method: str) -> Callable:
             _check_input(self, x)
             _check_block(self, x)
             result = fn(self, x, state, training=training, constants=context)
+            _check_pair(result, method)
             _check_output(self, result[0], x)
             record(context, result[0])
             return result
@@ -199,6 +200,12 @@ def _check_block(layer: Any, x: Sequence) -> None:
             f'steps take a multiple of block_size={block} timesteps, got {x.shape[1]}. '
             f'Valid: {sizes}, ...; x.pad_to_multiple({block}) fills up with invalid timesteps'
         )
+
+
+def _check_pair(result: Any, method: str) -> None:
+    wanted = ('output', 'state') if method == 'step' else ('output', 'state', 'emits')
+    if type(result) is not tuple or len(result) != len(wanted):
+        raise OutputError(f'{method} must return ({", ".join(wanted)}), returned {type(result).__name__}')
 
 
 def _check_output(layer: Any, y: Any, x: Sequence | None = None) -> None:

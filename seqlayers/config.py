@@ -12,7 +12,7 @@ from jax import lax
 from seqlayers.declaration import Declared, HashableArray
 from seqlayers.functions import LIBRARIES, NamedFunction, function_by_name, named
 from seqlayers.initializers import Initializer
-from seqlayers.layer import LAYER_TYPES, SequenceLayer
+from seqlayers.layer import LAYER_TYPES, SequenceLayer, walk
 from seqlayers.sequence import ChannelSpec
 
 
@@ -29,6 +29,12 @@ def to_config(layer: Any) -> dict[str, Any]:
     """
     if not isinstance(layer, SequenceLayer):
         raise ValueError(f'to_config takes a layer, got {type(layer).__name__}')
+    for _, inside in walk(layer):
+        known = LAYER_TYPES[type(inside).__name__]
+        if known is not type(inside) and known.__module__.startswith('seqlayers.'):
+            raise ValueError(
+                f'to_config: your {known.__name__} has the name of a layer of the library; rename the class'
+            )
     return _encode(layer, type(layer).__name__)
 
 

@@ -59,7 +59,9 @@ class SequenceLayer(Declared):
         super().__init_subclass__(**kwargs)
         _wrap_methods(cls)
         cls.is_combinator = any(map(is_child_field, dataclasses.fields(cls)))
-        LAYER_TYPES[cls.__name__] = cls
+        known = LAYER_TYPES.get(cls.__name__)
+        if known is None or not _is_ours(known) or _is_ours(cls):  # a name of the library stays the library's
+            LAYER_TYPES[cls.__name__] = cls
 
     # --- what authors write ----------------------------------------------------------------------------------
     @property
@@ -233,6 +235,10 @@ class SequenceLayer(Declared):
 
     def __str__(self) -> str:  # NNX would print every parameter
         return repr(self)
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith('seqlayers.')
 
 
 def _wrap_methods(cls: type[SequenceLayer]) -> None:

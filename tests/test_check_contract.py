@@ -44,6 +44,28 @@ class ForgetsItsState(RunningSum):
         )
 
 
+class ReturnsTheOldState(sl.SequenceLayer):
+    """Delays by 2, but hands the state back as it came: no output is ever valid."""
+
+    @property
+    def timing(self):
+        return sl.Timing(input_latency=2, receptive_field=(-2, -2))
+
+    def get_initial_state(self, batch_size, *, training, constants=None):
+        return buffers.empty(batch_size, 2, self.input_spec)
+
+    def layer(self, x, *, training, constants=None):
+        return x.pad_time(2, 0)
+
+    def step(self, x, state, *, training, constants=None):
+        return buffers.push(state, x)[0], state
+
+
+class ReturnsNoState(RunningSum):
+    def step(self, x, state, *, training, constants=None):
+        return RunningSum.step(self, x, state, training=training, constants=constants)[0]
+
+
 class ForgetsTheBufferInLongBlocks(RunningSum):
     def step(self, x, state, *, training, constants=None):
         y, state = RunningSum.step(self, x, state, training=training, constants=constants)
@@ -175,6 +197,8 @@ class StopsTheGradientInSteps(RunningSum):
 BROKEN = [
     (LeaksTheFuture, 'layer equals step'),
     (ForgetsItsState, 'layer equals step'),
+    (ReturnsTheOldState, 'masks'),
+    (ReturnsNoState, 'output spec'),
     (ForgetsTheBufferInLongBlocks, 'layer equals step'),
     (IgnoresTheMask, 'padding invariance'),
     (MultipliesByTheMask, 'padding invariance'),
@@ -229,6 +253,11 @@ def test_a_layer_that_cannot_step_is_checked_as_far_as_it_goes():
 def test_labels_are_escaped_in_html():
     report = sl.testing.ContractReport('<script>', (sl.testing.Clause('end', True, 'a < b'),))
     assert '<script>' not in report._repr_html_() and 'a &lt; b' in report._repr_html_()
+
+
+def test_values_count_as_equal_only_where_both_are_valid():
+    clause = report_on(ReturnsTheOldState())['layer equals step']
+    assert clause.passed is None and clause.detail == 'see masks'
 
 
 def test_a_declaration_is_refused():

@@ -149,3 +149,15 @@ def test_what_cannot_be_read(config, says):
 def test_what_cannot_be_written(layer, says):
     with pytest.raises(ValueError, match=says):
         sl.to_config(layer)
+
+
+def test_a_class_with_the_name_of_a_library_layer_is_refused():
+    library = sl.Dense
+
+    class Dense(sl.Stateless):
+        def layer(self, x, *, training, constants=None):
+            return x
+
+    with pytest.raises(ValueError, match='rename the class'):
+        sl.to_config(sl.Serial([Dense()]))
+    assert type(sl.from_config({'type': 'Dense', 'features': 2})) is library

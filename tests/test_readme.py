@@ -15,7 +15,7 @@ def test_the_code_of_the_readme_runs(capsys):
     printed = capsys.readouterr().out
     expected = re.search(r'print\(.*\)\s+# (.*)', blocks[0])[1]
     assert printed.startswith(expected)
-    assert 'Delay(3) keeps the contract' in printed
+    assert 'LeakyDelay(3) keeps the contract' in printed
 
 
 def test_links_and_pictures_of_the_readme_exist():

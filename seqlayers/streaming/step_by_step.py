@@ -34,7 +34,7 @@ def step_by_step(
     Raises:
       LayerError: the model cannot step, or `block_size` is no multiple of the model's.
 
-    >>> import seqlayers as sl
+    >>> import jax.numpy as jnp, seqlayers as sl
     >>> model = sl.LSTM(2).build(sl.ChannelSpec((3,)), rngs=0)
     >>> x = sl.Sequence.from_lengths(jnp.ones((2, 5, 3)), [5, 3])
     >>> bool(jnp.allclose(step_by_step(model, x).values, model.layer(x, training=False).values, atol=1e-6))
