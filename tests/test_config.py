@@ -24,7 +24,7 @@ class Ramp(Initializer):
         return self.slope * jnp.arange(np.prod(shape), dtype=dtype).reshape(shape)
 
 
-class Block(sl.Composite):
+class UserBlock(sl.Composite):
     """A layer of a user."""
 
     width: int
@@ -66,7 +66,7 @@ def there_and_back(layer):
                 ],
             },
         ),
-        (Block(4), {'type': 'Block', 'width': 4}),
+        (UserBlock(4), {'type': 'UserBlock', 'width': 4}),
     ],
     ids=lambda value: repr(value) if isinstance(value, sl.SequenceLayer) else '',
 )
@@ -85,7 +85,7 @@ def test_what_is_written(layer, config):
         sl.Scale(jnp.array([0.1, 0.2, 0.3])),
         sl.Scale((1.0, 2.0, 3.0)),
         sl.Lambda(jnp.square, expected_input_spec=sl.ChannelSpec((3,), 'int32')),
-        sl.Residual([Block(4)], shortcut_layers=[sl.Dense(3, name='skip')]),
+        sl.Residual([UserBlock(4)], shortcut_layers=[sl.Dense(3, name='skip')]),
     ],
     ids=repr,
 )

@@ -34,7 +34,7 @@ def dense(name=None):
     return sl.Dense(2, use_bias=False, name=name)
 
 
-class Block(sl.Composite):
+class Feedforward(sl.Composite):
     def body(self):
         return sl.Serial([dense(), dense(name='out')])
 
@@ -76,7 +76,7 @@ PATHS = {
         {'params/child_layer/child_layer/kernel': (4, 3, 2, 2)},
     ),
     'composite has no level': (
-        sl.Serial([Block()]),
+        sl.Serial([Feedforward()]),
         {'params/layers_0/layers_0/kernel': (2, 2), 'params/layers_0/out/kernel': (2, 2)},
     ),
     'weights in networks of their own': (

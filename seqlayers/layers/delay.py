@@ -23,7 +23,7 @@ class Delay(SequenceLayer):
     Raises:
       LayerError: a negative length.
 
-    >>> import seqlayers as sl
+    >>> import jax.numpy as jnp, seqlayers as sl
     >>> model = sl.Delay(2).build(sl.ChannelSpec(()), rngs=0)
     >>> y = model.layer(sl.Sequence.from_values(jnp.array([[1.0, 2.0]])), training=False)
     >>> y.values.tolist(), y.mask.tolist()
@@ -72,7 +72,7 @@ class Lookahead(SequenceLayer):
     Raises:
       LayerError: a negative length.
 
-    >>> import seqlayers as sl
+    >>> import jax.numpy as jnp, seqlayers as sl
     >>> model = sl.Lookahead(1).build(sl.ChannelSpec(()), rngs=0)
     >>> model.layer(sl.Sequence.from_values(jnp.array([[1.0, 2.0, 3.0]])), training=False).values.tolist()
     [[2.0, 3.0]]
