@@ -85,11 +85,13 @@ def wrap_get_initial_state(fn: Callable, method: str) -> Callable:
     asks_for_offset = 'offset' in inspect.signature(fn).parameters
 
     @functools.wraps(fn)
-    def call(self, batch_size, *, training, constants=None, offset=0, rng=None):
+    def call(self, batch_size, *, training, constants=None, offset=0, rng=None, max_length=None):
         told = {'offset': offset} if asks_for_offset else {}
         if type(constants) is Context and constants.owner is self:
             return fn(self, batch_size, training=training, constants=constants, **told)
         context = enter(self, constants, rng)
+        if max_length is not None:
+            context.max_length = max_length
         try:
             _check_built(self, None)
             _check_streams(self)
@@ -103,7 +105,7 @@ def wrap_get_initial_state(fn: Callable, method: str) -> Callable:
             explain(error, context, method, batch_size)
             raise
 
-    return _with_rng(call, fn, offset=True)
+    return _with_rng(call, fn, initial=True)
 
 
 WRAPPERS = {
@@ -135,14 +137,16 @@ def check_signature(fn: Callable, method: str) -> None:
         raise TypeError(f'{fn.__qualname__} must take ({wanted}): {error}') from None
 
 
-def _with_rng(call: Callable, fn: Callable, offset: bool = False) -> Callable:
+def _with_rng(call: Callable, fn: Callable, initial: bool = False) -> Callable:
     """Shows the parameters that the wrapper adds to help() and tooltips."""
     signature = inspect.signature(fn)
     parameters = dict(signature.parameters)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    if offset and 'offset' not in parameters:
+    if initial and 'offset' not in parameters:
         parameters['offset'] = inspect.Parameter('offset', keyword, default=0, annotation=int)
     parameters['rng'] = inspect.Parameter('rng', keyword, default=None, annotation='jax.Array | None')
+    if initial:
+        parameters['max_length'] = inspect.Parameter('max_length', keyword, default=None, annotation='int | None')
     ordered = sorted(parameters.values(), key=lambda p: p.kind)  # **kwargs stays last
     call.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
     del call.__wrapped__  # type: ignore[attr-defined]  # or inspect would show the author's signature

@@ -1,7 +1,9 @@
 """What travels with a call besides the data: constants, the random key, and where in the model we are."""
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -34,11 +36,13 @@ class Context(MutableMapping):
     path is static, so that a function traced for one place in a model is never reused for another.
     """
 
-    __slots__ = ('_next_name', '_parent', '_path', 'entries', 'key', 'owner', 'tape')
+    __slots__ = ('_next_name', '_parent', '_path', 'entries', 'key', 'max_length', 'owner', 'tape')
 
     def __init__(self, entries: dict[str, Any], key: Any = None, owner: Any = None, path: str | None = ''):
         self.entries, self.key, self.owner = entries, key, owner
         self.tape: list | None = None  # (path, output) of every layer that ran, if somebody listens
+        # How many timesteps of the owner's input will be stepped, if get_initial_state was told.
+        self.max_length: int | None = None
         self._path = path
         self._parent: Context | None = None
         self._next_name: str | None = None
@@ -46,14 +50,23 @@ class Context(MutableMapping):
     def enter(self, layer: Any, copy: bool) -> 'Context':
         """The context of a call of the child `layer`. `copy` keeps entries that it adds from its own siblings."""
         child = Context(dict(self.entries) if copy else self.entries, self.key, layer, None)
-        child._parent, child.tape = self, self.tape
+        child._parent, child.tape, child.max_length = self, self.tape, self.max_length
         return child
 
     def at(self, name: str) -> 'Context':
         """The same context for a call of the child of that name."""
         named = Context(self.entries, self.key, self.owner, self._path)
-        named._parent, named._next_name, named.tape = self._parent, name, self.tape
+        named._parent, named._next_name = self._parent, name
+        named.tape, named.max_length = self.tape, self.max_length
         return named
+
+    def behind(self, ratio: Fraction) -> 'Context':
+        """The same context for children behind layers of this output ratio, which see so many more timesteps."""
+        if self.max_length is None or ratio == 1:
+            return self
+        scaled = self.at(self._next_name or '')
+        scaled.max_length = math.ceil(self.max_length * ratio)
+        return scaled
 
     def folded(self, index: Any) -> 'Context':
         """The same context with another key: repetition `index` of a repeated layer."""

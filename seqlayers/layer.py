@@ -96,6 +96,13 @@ class SequenceLayer(Declared):
         """Like `step`, with emits."""
         return *self.step(x, state, training=training, constants=constants), ()
 
+    def streamed_constants(self, constants: Mapping[str, Any]) -> set[str]:
+        """The names of those constants that this layer itself reads in time with the model's input.
+
+        `layer` takes them whole; a step takes the timesteps of its block.
+        """
+        return set()
+
     # --- time, known before building ---------------------------------------------------------------------------
     @property
     def block_size(self) -> int:

@@ -54,7 +54,7 @@ def make_suite(cases: list[Case]) -> type:
         def test_donated_state_and_scan_carry(self, case: Case):
             x = case.sequence(case.layer.block_size)
             model, call = case.build(x), case.call(x)
-            state = model.get_initial_state(x.shape[0], **call)
+            state = model.get_initial_state(x.shape[0], max_length=64, **call)
             step = jax.jit(lambda state: model.step(x, state, **call)[1], donate_argnums=0)
             jax.eval_shape(lambda s: jax.lax.scan(lambda s, _: (model.step(x, s, **call)[1], None), s, length=2), state)
             before = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]

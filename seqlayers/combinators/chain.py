@@ -72,11 +72,14 @@ def build(layers: list[Named], spec: ChannelSpec, rngs: Any, constants: Context)
     return tuple(built), spec
 
 
-def initial_state(layers: list[Named], timing: SerialTiming, batch_size: int, offset: int, **kwargs: Any) -> tuple:
+def initial_state(
+    layers: list[Named], timing: SerialTiming, batch_size: int, offset: int, *, training: bool, constants: Context
+) -> tuple:
     """One state a layer. Where a layer needs its input on a multiple of its alignment, a delay is put before it."""
     states = []
-    for (_, layer), (delay, child_offset) in zip(layers, timing.plan(offset)[0], strict=True):
-        state = layer.get_initial_state(batch_size, offset=child_offset, **kwargs)
+    for (_, layer), (delay, child_offset), ratio in zip(layers, timing.plan(offset)[0], timing.ratios, strict=False):
+        inner = constants.behind(ratio)
+        state = layer.get_initial_state(batch_size, training=training, constants=inner, offset=child_offset)
         states.append(Delayed(state, buffers.empty(batch_size, delay, layer.input_spec)) if delay else state)
     return tuple(states)
 

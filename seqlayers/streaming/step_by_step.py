@@ -10,6 +10,7 @@ from jax import lax
 from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer, State
 from seqlayers.sequence import Sequence
+from seqlayers.streaming import constants as side_inputs
 
 
 def step_by_step(
@@ -30,6 +31,7 @@ def step_by_step(
       model: a built layer that supports steps.
       x: `(batch, time, *channels)`, any number of timesteps.
       block_size: input timesteps a step, a multiple of `model.block_size` (the default).
+      training, constants, rng: as for `model.layer`. Constants that stream are cut into the blocks of `x`.
 
     Raises:
       LayerError: the model cannot step, or `block_size` is no multiple of the model's.
@@ -49,8 +51,8 @@ def step_by_step(
             f'{block_size}'
         )
     kwargs = {'training': training, 'constants': constants, 'rng': rng}
-    state = model.get_initial_state(x.shape[0], **kwargs)
     flushed = x.pad_time(0, model.input_latency).pad_to_multiple(block)
+    state = model.get_initial_state(x.shape[0], max_length=flushed.shape[1], **kwargs)
     y, _ = scan_steps(model, flushed, state, block, **kwargs)
     y = y[:, model.output_latency :]
     length = jax.eval_shape(lambda x: model.layer(x, **kwargs), x).shape[1]
@@ -58,26 +60,35 @@ def step_by_step(
 
 
 def scan_steps(
-    model: SequenceLayer, x: Sequence, state: State, block_size: int, **kwargs: Any
+    model: SequenceLayer,
+    x: Sequence,
+    state: State,
+    block_size: int,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    **kwargs: Any,
 ) -> tuple[Sequence, State]:
     """All steps over `x`, a whole number of blocks; nothing flushed or dropped. Returns the outputs and the last
     state.
     """
     batch, time = x.shape[:2]
     blocks = time // block_size
+    streamed, others = side_inputs.split(model, constants)
 
     def split(a):
-        return jnp.moveaxis(a.reshape(batch, blocks, block_size, *a.shape[2:]), 1, 0)
+        return jnp.moveaxis(a.reshape(a.shape[0], blocks, block_size, *a.shape[2:]), 1, 0)
 
     def join(a):
         return jnp.moveaxis(a, 0, 1).reshape(batch, -1, *a.shape[3:])
 
-    def body(state: State, block: Sequence):
-        y, state = model.step(block, state, **kwargs)
+    def body(state: State, block: tuple):
+        x, streamed = block
+        y, state = model.step(x, state, constants={**others, **streamed}, **kwargs)
         return state, y.unmask()
 
     if not blocks:  # reshaping cannot infer a length of zero
         spec = model.output_spec
         return Sequence(jnp.zeros((batch, 0, *spec.shape), spec.dtype), jnp.zeros((batch, 0), bool)), state
-    state, y = lax.scan(body, state, jax.tree.map(split, x.unmask()))
+    inputs = (x.unmask(), side_inputs.pad_to(streamed, time))
+    state, y = lax.scan(body, state, jax.tree.map(split, inputs))
     return jax.tree.map(join, y), state

@@ -66,7 +66,7 @@ def check_contract(
     if x is None:
         time = 2 * model.block_size + 9 + min(model.input_latency, 32)
         x = random_sequence(model.input_spec, time, seed)
-    runs = Runs(model, training, constants, rng, seed)
+    runs = Runs(model, x.shape[1], training, constants, rng, seed)
     check = _Check(runs, on_host(x).mask_invalid(), tolerance, exact_receptive_field)
     return ContractReport(_title(model), tuple(check.clauses(clauses)))
 
@@ -275,9 +275,10 @@ class _Check:
             raise _Inapplicable('the outputs are integers')
         spec, time = self.x.channel_spec, _enough_time(self.timing)
         batch = self.x.shape[0] if self.runs.call['constants'] else min(self.x.shape[0], 3)
+        call = self.runs.call_all_valid(time)
         high = 1 + int(self.x.values.max()) if jnp.issubdtype(spec.dtype, jnp.integer) else 8
         x = Sequence.from_values(random_values(spec, (batch, time), self.runs.seed + 3, high=high))
-        support, mask = map(np.asarray, jax.jit(functools.partial(measured_support, self.runs.call))(self.model, x))
+        support, mask = map(np.asarray, jax.jit(functools.partial(measured_support, call))(self.model, x))
         declared, seen_whole = self.timing.receptive_field, 0
         for o in range(len(support)):
             field, measured = self.timing.deps(o), np.flatnonzero(support[o]).tolist()

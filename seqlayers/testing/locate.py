@@ -14,7 +14,7 @@ Located = tuple[str, SequenceLayer, Difference] | None
 
 def locate_in_layer(runs: Runs, x: Sequence, other: Sequence, tolerance: float, what: str) -> Located:
     """The first layer whose output in `layer(other)` differs from that in `layer(x)`."""
-    wanted, got = (record_layer(runs.model, s, **runs.call) for s in (x, other))
+    wanted, got = (record_layer(runs.model, s, **runs.call_at(0, s.shape[1])) for s in (x, other))
     return _first(runs.model, wanted, got, tolerance, what)
 
 
@@ -28,7 +28,7 @@ def locate_in_steps(runs: Runs, x: Sequence, split: str, tolerance: float, what:
     state = runs.states(x.shape[0])[0]
     start = 0
     for n in runs.blocks(x.shape[1], split):
-        outputs, state = record_step(model, x[:, start : start + n], state, **runs.call)
+        outputs, state = record_step(model, x[:, start : start + n], state, **runs.call_at(start, start + n))
         for path, part in parts.items():
             part.append(outputs[path])
         start += n

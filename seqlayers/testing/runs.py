@@ -11,6 +11,7 @@ import numpy as np
 
 from seqlayers.layer import SequenceLayer
 from seqlayers.sequence import Sequence
+from seqlayers.streaming import constants as side_inputs
 from seqlayers.streaming.step_by_step import scan_steps
 from seqlayers.testing.compare import to_length
 from seqlayers.testing.sequences import random_values
@@ -25,13 +26,43 @@ def on_host(x: Sequence) -> Sequence:
 
 
 class Runs:
-    """A model with what it is called with; each run is compiled once for each shape."""
+    """A model with what it is called with; each run is compiled once for each shape.
 
-    def __init__(self, model: SequenceLayer, training: bool, constants: Mapping | None, rng: Any, seed: int):
+    `time` is the longest input. Steps may go on after it by the flush and some blocks.
+    """
+
+    def __init__(self, model: SequenceLayer, time: int, training: bool, constants: Mapping | None, rng: Any, seed: int):
         self.model, self.seed = model, seed
         self.call = {'training': training, 'constants': constants, 'rng': rng}
-        self._layer = jax.jit(lambda m, xs: [m.layer(x, **self.call) for x in xs])
-        self._step = jax.jit(lambda m, x, state: m.step(x, state, **self.call))
+        timing = model.timing
+        offset = OFFSETS[-1] * timing.align
+        flush = timing.flush(0, offset) + (4 + timing.output_latency) * timing.block_size
+        self.max_length = time + offset + flush
+        self._streamed, self._fixed = side_inputs.split(model, constants)
+        self._long = jax.tree.map(np.asarray, side_inputs.pad_to(self._streamed, self.max_length))
+        self._layer = jax.jit(lambda m, xs: [m.layer(x, **self.call_at(0, x.shape[1])) for x in xs])
+        self._step = jax.jit(lambda m, x, state, block: m.step(x, state, **self._call_with(block)))
+
+    def _call_with(self, streamed: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.call, 'constants': {**self._fixed, **streamed}}
+
+    def _block(self, start: int, stop: int) -> dict[str, Any]:
+        return {name: value[:, start:stop] for name, value in self._long.items()}
+
+    def call_at(self, start: int, stop: int) -> dict[str, Any]:
+        """The keyword arguments for these timesteps of a stream."""
+        return self._call_with(self._block(start, stop))
+
+    def call_all_valid(self, time: int) -> dict[str, Any]:
+        """The keyword arguments for `time` timesteps, where constants that stream have no invalid ones."""
+
+        def repeat(value: Any) -> Any:
+            if not isinstance(value, Sequence):
+                return np.take(value, np.arange(time), axis=1, mode='wrap')
+            values = np.take(value.values, np.arange(time), axis=1, mode='wrap')
+            return Sequence.from_values(values)
+
+        return self._call_with({name: repeat(value) for name, value in self._streamed.items()})
 
     def layer(self, *xs: Sequence) -> list[Sequence]:
         """`layer` of each sequence; those of different lengths are compiled together."""
@@ -54,7 +85,8 @@ class Runs:
         align = self.model.timing.align
 
         def initial(m: SequenceLayer, batch: int) -> list:
-            return [m.get_initial_state(batch, offset=n * align, **self.call) for n in OFFSETS]
+            limits = {'max_length': self.max_length, **self.call}
+            return [m.get_initial_state(batch, offset=n * align, **limits) for n in OFFSETS]
 
         return jax.jit(initial, static_argnums=1)
 
@@ -62,13 +94,15 @@ class Runs:
         """The initial states behind each of OFFSETS."""
         return self._states(self.model, batch)
 
-    def step(self, x: Sequence, state: Any) -> tuple[Sequence, Any]:
-        return self._step(self.model, x, state)
+    def step(self, x: Sequence, state: Any, start: int = 0) -> tuple[Sequence, Any]:
+        """A step whose first timestep is number `start` of the stream."""
+        return self._step(self.model, x, state, self._block(start, start + x.shape[1]))
 
     def steps(self, x: Sequence, split: str, offsets: int = 0, extra_blocks: int = 0) -> Sequence:
         """All outputs of steps over void timesteps, `x`, the flush and some more blocks; nothing is dropped.
 
         `offsets` counts void timesteps in multiples of the alignment. They hold NaN.
+        Constants that stream have none: they arrive from the first step on.
         """
         block, offset = self.model.block_size, offsets * self.model.timing.align
         void = np.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0
@@ -77,7 +111,7 @@ class Runs:
         state = self.states(x.shape[0])[offsets]
         outputs, start = [], 0
         for n in self.blocks(x.shape[1], split):
-            y, state = self.step(x[:, start : start + n], state)
+            y, state = self.step(x[:, start : start + n], state, start)
             outputs.append(y.unmask())
             start += n
         return Sequence.concatenate_sequences(map(on_host, outputs))
@@ -90,7 +124,7 @@ class Runs:
 
         def by_steps(m, x):
             x = x.pad_time(0, flush).pad_to_multiple(m.block_size)
-            state = m.get_initial_state(x.shape[0], **self.call)
+            state = m.get_initial_state(x.shape[0], max_length=x.shape[1], **self.call)
             return scan_steps(m, x, state, m.block_size, **self.call)[0][:, latency:]
 
         def loss(run, m, values):
