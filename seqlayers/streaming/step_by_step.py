@@ -52,7 +52,8 @@ def step_by_step(
         )
     kwargs = {'training': training, 'constants': constants, 'rng': rng}
     flushed = x.pad_time(0, model.input_latency).pad_to_multiple(block)
-    state = model.get_initial_state(x.shape[0], max_length=flushed.shape[1], **kwargs)
+    limits: dict[str, Any] = {'max_length': flushed.shape[1], **kwargs}
+    state = model.get_initial_state(x.shape[0], **limits)
     y, _ = scan_steps(model, flushed, state, block, **kwargs)
     y = y[:, model.output_latency :]
     length = jax.eval_shape(lambda x: model.layer(x, **kwargs), x).shape[1]
