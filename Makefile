@@ -12,7 +12,7 @@ UV := $(shell command -v uv)
 SCREEN := $(filter Darwin,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint format notebooks figures constraints clean
+.PHONY: help lab test lint format notebooks figures docs constraints clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ notebooks: $(INSTALLED)  ## execute every notebook in place
 
 figures: $(INSTALLED)  ## draw the pictures of the README and the docs again
 	JAX_PLATFORMS=cpu $(BIN)/python docs/figures.py
+
+docs: $(INSTALLED)  ## write the page of all layers again
+	JAX_PLATFORMS=cpu $(BIN)/python docs/layers.py
 
 constraints: $(INSTALLED)  ## record the installed versions as the tested ones
 	$(BIN)/python scripts/record_constraints.py > constraints.txt

@@ -1,13 +1,31 @@
 """Streamable sequence layers for JAX and Flax NNX: every layer runs whole or in steps, with identical results."""
 
 from seqlayers import interop, signal, testing
+from seqlayers.attention.additive import AdditiveAttention
+from seqlayers.attention.banded import SelfAttentionEmits
+from seqlayers.attention.blockwise_self_attention import BlockwiseDotProductSelfAttention
+from seqlayers.attention.cross_attention import DotProductAttention, MultiSourceDotProductAttention
+from seqlayers.attention.gmm import GmmAttention
+from seqlayers.attention.local_self_attention import LocalDotProductSelfAttention
+from seqlayers.attention.location import DynamicConvolutionAttention, LocationSensitiveAttention
 from seqlayers.attention.projections import (
     CombinedQueryKeyValueProjection,
     QueryAndKeyValueProjection,
     QueryAndSharedKeyValueProjection,
     SeparateQueryKeyValueProjection,
 )
-from seqlayers.attention.self_attention import DotProductSelfAttention, SelfAttentionEmits
+from seqlayers.attention.relative import (
+    ALiBi,
+    RelativePositionEmbedding,
+    ShawRelativePositionEmbedding,
+    T5RelativePositionEmbedding,
+    TransformerXLRelativePositionEmbedding,
+)
+from seqlayers.attention.self_attention import DotProductSelfAttention
+from seqlayers.attention.self_attention_v2 import DotProductSelfAttentionV2
+from seqlayers.attention.sources import CrossAttentionEmits
+from seqlayers.attention.streaming_attention import StreamingDotProductAttention, StreamingLocalDotProductAttention
+from seqlayers.combinators.autoregressive import Autoregressive
 from seqlayers.combinators.bidirectional import Bidirectional
 from seqlayers.combinators.blockwise import Blockwise
 from seqlayers.combinators.checkpoint_gradient import CheckpointGradient
@@ -18,6 +36,8 @@ from seqlayers.combinators.repeat import Repeat
 from seqlayers.combinators.residual import Residual
 from seqlayers.combinators.serial import Serial
 from seqlayers.combinators.shared import EmbeddingTranspose, Ref, Shared
+from seqlayers.combinators.skip import Skip
+from seqlayers.combinators.zoneout import Zoneout
 from seqlayers.config import from_config, to_config
 from seqlayers.context import LayerError
 from seqlayers.layer import Composite, SequenceLayer, Stateless
@@ -42,7 +62,9 @@ from seqlayers.layers.activation import (
     Swish,
     Tanh,
 )
+from seqlayers.layers.assert_channel_spec import AssertChannelSpec
 from seqlayers.layers.batch_normalization import BatchNormalization
+from seqlayers.layers.conditioning import Conditioning, UpsampleConditioning
 from seqlayers.layers.convolution import Conv1D, Conv2D, Conv3D, DepthwiseConv1D
 from seqlayers.layers.delay import Delay, Lookahead
 from seqlayers.layers.dense import Dense, DenseShaped, EinsumDense
@@ -52,8 +74,12 @@ from seqlayers.layers.embedding import Embedding
 from seqlayers.layers.fft import FFT, IFFT, IRFFT, RFFT, Window
 from seqlayers.layers.frame import Frame, OverlapAdd
 from seqlayers.layers.group_normalization import GroupNormalization
+from seqlayers.layers.instance_normalization import InstanceNormalization
+from seqlayers.layers.lightweight_convolution import NormalizedDepthwiseConv1D
+from seqlayers.layers.linear_attention import GatedLinearAttention
 from seqlayers.layers.mel import LinearToMelSpectrogram
 from seqlayers.layers.noise import AddNoise
+from seqlayers.layers.noise_conditioning import NoiseConditioning
 from seqlayers.layers.normalization import L2Normalize, LayerNormalization, RMSNormalization
 from seqlayers.layers.pooling import (
     AveragePooling1D,
@@ -66,9 +92,14 @@ from seqlayers.layers.pooling import (
     MinPooling2D,
     MinPooling3D,
 )
+from seqlayers.layers.position import AddTimingSignal, ConcatPositionEmbedding, ConcatTimingSignal
 from seqlayers.layers.recurrent import GRU, LSTM
 from seqlayers.layers.reduction import Argmax, Max, Mean, Min, OneHot, Sum
 from seqlayers.layers.resample import Downsample1D, Upsample1D, Upsample2D
+from seqlayers.layers.rglru import RGLRU
+from seqlayers.layers.rotary import ApplyRotaryPositionalEncoding
+from seqlayers.layers.selective_state_space import SelectiveStateSpace
+from seqlayers.layers.separable_convolution import DepthwiseConv2D, SeparableConv1D
 from seqlayers.layers.shape import (
     EinopsRearrange,
     ExpandDims,
@@ -80,8 +111,13 @@ from seqlayers.layers.shape import (
     SwapAxes,
     Transpose,
 )
+from seqlayers.layers.sinc_filter import SincFilter1D
+from seqlayers.layers.spectrogram import Spectrogram
+from seqlayers.layers.stack_frames import StackFrames, UnstackFrames
+from seqlayers.layers.state_space import DiagonalStateSpace
 from seqlayers.layers.stft import STFT, InverseSTFT
 from seqlayers.layers.structural import Emit, Identity, Lambda
+from seqlayers.layers.style_token import StyleToken
 from seqlayers.layers.tap import (
     ApplySharding,
     CheckpointName,
@@ -99,18 +135,36 @@ from seqlayers.layers.weight_normalization import (
     SpectralWeightNormalization,
     WeightNormalization,
 )
-from seqlayers.layers.whole import GlobalEinopsRearrange, GlobalReshape
+from seqlayers.layers.whole import GlobalEinopsRearrange, GlobalReshape, ReverseSequence
 from seqlayers.sequence import ChannelSpec, MaskedSequence, Sequence, sequence_mask
 from seqlayers.streaming.step_by_step import step_by_step
 from seqlayers.timing import Timing
 
 __all__ = [
+    'StreamingLocalDotProductAttention',
+    'StreamingDotProductAttention',
+    'CrossAttentionEmits',
+    'MultiSourceDotProductAttention',
+    'DotProductAttention',
+    'LocalDotProductSelfAttention',
+    'BlockwiseDotProductSelfAttention',
+    'DotProductSelfAttentionV2',
+    'TransformerXLRelativePositionEmbedding',
+    'T5RelativePositionEmbedding',
+    'ShawRelativePositionEmbedding',
+    'RelativePositionEmbedding',
+    'ALiBi',
     'Abs',
     'Add',
+    'AdditiveAttention',
     'AddNoise',
+    'AddTimingSignal',
     'Affine',
+    'ApplyRotaryPositionalEncoding',
     'ApplySharding',
     'Argmax',
+    'AssertChannelSpec',
+    'Autoregressive',
     'AveragePooling1D',
     'AveragePooling2D',
     'AveragePooling3D',
@@ -124,6 +178,9 @@ __all__ = [
     'CombinationMode',
     'CombinedQueryKeyValueProjection',
     'Composite',
+    'ConcatPositionEmbedding',
+    'ConcatTimingSignal',
+    'Conditioning',
     'Conv1D',
     'Conv1DTranspose',
     'Conv2D',
@@ -133,9 +190,12 @@ __all__ = [
     'Dense',
     'DenseShaped',
     'DepthwiseConv1D',
+    'DepthwiseConv2D',
+    'DiagonalStateSpace',
     'DotProductSelfAttention',
     'Downsample1D',
     'Dropout',
+    'DynamicConvolutionAttention',
     'EinopsRearrange',
     'EinsumDense',
     'Elu',
@@ -147,17 +207,20 @@ __all__ = [
     'FFT',
     'Flatten',
     'Frame',
+    'GatedLinearAttention',
     'GatedLinearUnit',
     'GatedTanhUnit',
     'GatedUnit',
     'Gelu',
     'GlobalEinopsRearrange',
     'GlobalReshape',
+    'GmmAttention',
     'GradientClipping',
     'GroupNormalization',
     'GRU',
     'Identity',
     'IFFT',
+    'InstanceNormalization',
     'InverseSTFT',
     'IRFFT',
     'L2Normalize',
@@ -167,6 +230,7 @@ __all__ = [
     'LayerNormalization',
     'LeakyRelu',
     'LinearToMelSpectrogram',
+    'LocationSensitiveAttention',
     'Log',
     'Logging',
     'Lookahead',
@@ -188,6 +252,8 @@ __all__ = [
     'Mod',
     'MoveAxis',
     'NamedEmit',
+    'NoiseConditioning',
+    'NormalizedDepthwiseConv1D',
     'OneHot',
     'OptimizationBarrier',
     'OverlapAdd',
@@ -202,10 +268,14 @@ __all__ = [
     'Repeat',
     'Reshape',
     'Residual',
+    'ReverseSequence',
     'RFFT',
+    'RGLRU',
     'RMSNormalization',
     'Scale',
+    'SelectiveStateSpace',
     'SelfAttentionEmits',
+    'SeparableConv1D',
     'SeparateQueryKeyValueProjection',
     'Sequence',
     'SequenceDense',
@@ -214,25 +284,33 @@ __all__ = [
     'Serial',
     'Shared',
     'Sigmoid',
+    'SincFilter1D',
+    'Skip',
     'Slice',
     'Snake',
     'Softmax',
     'Softplus',
     'SpectralWeightNormalization',
+    'Spectrogram',
     'Squeeze',
+    'StackFrames',
     'Stateless',
     'STFT',
     'StopGradient',
+    'StyleToken',
     'Sum',
     'SwapAxes',
     'Swish',
     'Tanh',
     'Timing',
     'Transpose',
+    'UnstackFrames',
     'Upsample1D',
     'Upsample2D',
+    'UpsampleConditioning',
     'WeightNormalization',
     'Window',
+    'Zoneout',
     'from_config',
     'interop',
     'sequence_mask',

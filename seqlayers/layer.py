@@ -364,10 +364,12 @@ def _evaluate_output_spec(layer: SequenceLayer, context: Context) -> ChannelSpec
     def run(x: Sequence, specs: list) -> Sequence:
         given = dict(zip(abstract, specs, strict=True))
         entries = jax.tree.unflatten(treedef, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
+        for name in layer.streamed_constants(entries):  # they are as long as the input
+            entries[name] = entries[name][:, : x.shape[1]]
         inner = Context(entries, jax.random.key(0), layer, context.path)
         return layer.layer(x, training=False, constants=inner)
 
-    shape = (sources[0] if sources else 1, layer._facts.block_size)
+    shape = (max(sources, default=1), layer._facts.block_size)
     spec = layer.input_spec
     x = Sequence(jax.ShapeDtypeStruct(shape + spec.shape, spec.dtype), jax.ShapeDtypeStruct(shape, bool))
     y = jax.eval_shape(run, x, [leaves[i] for i in abstract])

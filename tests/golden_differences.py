@@ -1,6 +1,7 @@
 """Where the published library is wrong: the golden cases, the number of the quirk, and what is right."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -109,6 +110,45 @@ def semicausal_full_field(case: Any) -> tuple[int, int]:
     return min(first for first, _ in fields), max(last for _, last in fields)
 
 
+def timing_signal_added(case: Any) -> np.ndarray:
+    """The input and sines and cosines of all timesteps, at timescales from the least to the greatest."""
+    config, x = case.meta['config'], case.arrays['x/values']
+    half, least, greatest = x.shape[-1] // 2, config['min_timescale'], config['max_timescale']
+    timescales = [least * (greatest / least) ** (i / (half - 1)) for i in range(half)]
+    angles = np.arange(x.shape[1])[:, None] / np.array(timescales)
+    signal = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    return where(case.arrays['x/mask'], x + signal)
+
+
+def mixture_of_gaussians(case: Any, x: np.ndarray) -> np.ndarray:
+    """What attention by a mixture of Gaussians makes of `x`, whose numbers may be complex: it is analytic."""
+    hidden = np.einsum('btc,cnh->btnh', x, case.arrays['params/params/hidden/kernel'].astype(np.float64))
+    hidden = hidden * (hidden.real > 0)
+    logits = np.einsum('btnh,nhmk->kbtnm', hidden, case.arrays['params/params/output/kernel'].astype(np.float64))
+    prior, offset, scale = logits + case.arrays['params/params/output/bias'].transpose(2, 0, 1)[:, None, None]
+    prior = np.exp(prior) / np.exp(prior).sum(-1, keepdims=True)
+    mean, deviation = np.log1p(np.exp(offset)), np.log1p(np.exp(scale))
+    source, mask = case.arrays['constants/source/values'], case.arrays['constants/source/mask']
+    outputs = 0
+    for j in range(source.shape[1]):
+        density = np.exp(-(((j - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+        weight = (prior * density).sum(-1) * mask[:, j, None, None]
+        outputs = outputs + weight[..., None] * np.where(mask[:, j, None], source[:, j], 0)[:, None, None]
+    return np.where(case.arrays['y/mask'][:, :, None, None], outputs, 0)
+
+
+def mixture_values(case: Any) -> np.ndarray:
+    return mixture_of_gaussians(case, x=np.where(case.arrays['x/mask'][..., None], case.arrays['x/values'], 0)).real
+
+
+def mixture_gradient(case: Any) -> np.ndarray:
+    """By complex steps, exact to rounding: each output reads only the input of its own timestep."""
+    x, step = np.where(case.arrays['x/mask'][..., None], case.arrays['x/values'], 0), 1e-20
+    directions = 1j * step * np.eye(x.shape[-1])
+    slopes = [mixture_of_gaussians(case, x + direction).imag / step for direction in directions]
+    return np.stack([(slope * case.arrays['ct']).sum((2, 3)) for slope in slopes], axis=-1)
+
+
 # An item that fills the array has a valid tail, and no longer when it is padded.
 FULL_ITEMS = Difference(
     'Q-3',
@@ -135,6 +175,29 @@ OVERLAP_ADD_SEMICAUSAL_FULL = Difference(
 )
 # Each repetition looks one timestep ahead by Lookahead and one by its attention.
 LOOKAHEAD_BEHIND_LATENCY = Difference('Q-11', {'input latency': lambda case: 6, 'output latency': lambda case: 6})
+# The published signal takes 1 / min_timescale for the least timescale.
+TIMESCALES = Difference('Quirk 11', {'values': timing_signal_added})
+# Each Gaussian is multiplied by what it should be divided by.
+NORMALIZED_GAUSSIANS = Difference('Quirk 26', {'values': mixture_values, 'gradient': mixture_gradient})
+
+
+def endless_past(future: int) -> Difference:
+    """Positions that count valid timesteps depend on all of the past; published attention leaves that out."""
+    field = (-math.inf, future)
+    return Difference('Quirk 20', {'receptive field': lambda case: field, 'receptive fields': lambda case: [field]})
+
+
+def zero_where_nothing_is_seen(case: Any) -> np.ndarray:
+    """The published values, but 0 for queries with no valid timestep of the source within their horizons."""
+    source, config = case.arrays['constants/source/mask'], case.meta['config']
+    past, future = config['max_past_horizon'], config['max_future_horizon']
+    times = range(case.arrays['x/mask'].shape[1])
+    seen = [[bool(row[max(0, t - past) : t + future + 1].any()) for t in times] for row in source]
+    return where(np.array(seen), case.arrays['y/values'])
+
+
+# Published: the mean of all values, seen or not.
+NOTHING_SEEN = Difference('Quirk 15', {'values': zero_where_nothing_is_seen})
 
 DIFFERENCES = {
     **{f'conv1d_transpose/{number}': FULL_ITEMS for number in ('001', '002', '004', '006')},
@@ -144,4 +207,16 @@ DIFFERENCES = {
     **{f'overlap_add/{number}': OVERLAP_ADD_SEMICAUSAL_FULL for number in ('012', '017')},
     'stft/018': FULL_ITEMS,
     'random_architectures/124': LOOKAHEAD_BEHIND_LATENCY,
+    'streaming_attention/000': NOTHING_SEEN,
+    'position/006': TIMESCALES,
+    'gmm_attention/000': NORMALIZED_GAUSSIANS,
+    'models/002': endless_past(future=0),
+    'self_attention/026': endless_past(future=0),
+    'self_attention/037': endless_past(future=2),
+}
+
+# What the published library takes and does not compute: the quirk, and what our error says.
+REFUSED = {
+    # It drops the relative positions of Transformer-XL without a word.
+    'relative_position/005': ('Quirk 19', 'knows distances from 4 back to 0 ahead, but the horizons are -1 and 0'),
 }

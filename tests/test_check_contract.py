@@ -37,6 +37,13 @@ class LeaksTheFuture(RunningSum):
         return x.apply_values(lambda v: v + jnp.pad(v, ((0, 0), (0, 1), (0, 0)))[:, 1:])
 
 
+class PromisesZeros(sl.Stateless):
+    """Keeps the type of a MaskedSequence, and adds one to its zeros."""
+
+    def layer(self, x, *, training, constants=None):
+        return x.apply_values_masked(lambda v: v + 1)
+
+
 class ForgetsItsState(RunningSum):
     def step(self, x, state, *, training, constants=None):
         return RunningSum.step(
@@ -196,6 +203,7 @@ class StopsTheGradientInSteps(RunningSum):
 
 BROKEN = [
     (LeaksTheFuture, 'layer equals step'),
+    (PromisesZeros, 'output spec'),
     (ForgetsItsState, 'layer equals step'),
     (ReturnsTheOldState, 'masks'),
     (ReturnsNoState, 'output spec'),

@@ -18,7 +18,7 @@ import pytest
 
 import seqlayers as sl
 from seqlayers.interop import load_published
-from tests.golden_differences import DIFFERENCES, Difference
+from tests.golden_differences import DIFFERENCES, REFUSED, Difference
 
 GOLDEN = Path(__file__).parent / 'golden'
 NOT_BUILT = Path(__file__).parent / 'golden_not_built.txt'
@@ -186,7 +186,16 @@ def check(case: Golden, expected: dict[str, Any], got: dict[str, Any], differenc
         assert not agree(value, got[fact], case.tolerance), f'{fact} is no difference: take it from the list'
 
 
-@pytest.mark.parametrize('case', [c for c in CASES if not c.missing_types], ids=lambda case: case.id)
+RUNNABLE = [case for case in CASES if not case.missing_types]
+
+
+@pytest.mark.parametrize('case', [c for c in RUNNABLE if c.id in REFUSED], ids=lambda case: case.id)
+def test_refused(case: Golden):
+    with pytest.raises(sl.LayerError, match=REFUSED[case.id][1]):
+        sl.from_config(case.meta['config'])
+
+
+@pytest.mark.parametrize('case', [c for c in RUNNABLE if c.id not in REFUSED], ids=lambda case: case.id)
 def test_golden(case: Golden):
     difference, expected = DIFFERENCES.get(case.id), published(case)
     for fact in difference.no_reference if difference else ():

@@ -1,12 +1,14 @@
-"""The memory of attention in steps: a ring buffer of keys and values, written in place."""
+"""The memory of attention in steps: buffers of keys and values, written in place."""
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from seqlayers.attention.core import KeyValues, hidden
 from seqlayers.clock import clock
+from seqlayers.context import LayerError
 from seqlayers.sequence import ChannelSpec
 
 # Blocks up to this length are written before the ring is read: reading first makes XLA copy the ring in every
@@ -27,19 +29,22 @@ class RingCache(NamedTuple):
     slot: jax.Array
 
     @classmethod
-    def empty(cls, batch_size: int, window: int, keys: ChannelSpec, values: ChannelSpec, offset: int = 0) -> Self:
+    def empty(
+        cls,
+        batch_size: int,
+        window: int,
+        keys: ChannelSpec,
+        values: ChannelSpec,
+        offset: int = 0,
+        labels: tuple[str, ...] = (),
+    ) -> Self:
         """A cache for queries that see up to `window` timesteps before their block.
 
-        The specs are those of the keys and the values, `(kv_heads, units)`.
+        The specs are those of the keys and the values, `(kv_heads, units)`. The labels are `positions` and
+        `segments`, if entries have them.
         """
-        size = window + SLACK
-
-        def zeros(spec: ChannelSpec) -> jax.Array:
-            heads, units = spec.shape
-            return jnp.zeros((batch_size, heads, size, units), spec.dtype)
-
-        times = jnp.broadcast_to(hidden(clock(batch_size, offset))[:, None], (batch_size, size))
-        return cls(KeyValues(zeros(keys), zeros(values), times), jnp.zeros((batch_size,), jnp.int32))
+        entries = _empty_entries(batch_size, window + SLACK, keys, values, offset, labels)
+        return cls(entries, jnp.zeros((batch_size,), jnp.int32))
 
     @property
     def size(self) -> int:
@@ -61,35 +66,122 @@ class RingCache(NamedTuple):
         block = jnp.broadcast_to(self.size + jnp.arange(m), (len(before), m))
         return jnp.concatenate([before, block], axis=1)
 
+    def checked(self, context: jax.Array) -> jax.Array:
+        """The context that was computed with this cache."""
+        return context
+
     def _slots(self, first: int, last: int) -> jax.Array:
         return (self.slot[:, None] + jnp.arange(first, last)) % self.size
 
     def _write(self, block: KeyValues) -> Self:
-        batch_size, m = block.times.shape
-        if batch_size * m == 1:
-            # XLA fuses the write of a single entry into each of its readers, and copies the ring: write two.
-            block = _with_hidden_entry(block)
+        m = block.times.shape[1]
+        block = _not_single(block)
         n = block.times.shape[1]
         first = max(0, n - self.size)  # of a block longer than the ring, its end stays
-        slots = self._slots(first, n)
-        entries = KeyValues(
-            _write(self.entries.keys, block.keys[:, :, first:], slots),
-            _write(self.entries.values, block.values[:, :, first:], slots),
-            _write(self.entries.times, block.times[:, first:], slots),
-        )
+        entries = _write_all(self.entries, block, self._slots(first, n), first, 'promise_in_bounds')
         return type(self)(entries, (self.slot + m) % self.size)
 
 
-def _write(ring: jax.Array, block: jax.Array, slots: jax.Array) -> jax.Array:
+class GrowingCache(NamedTuple):
+    """All entries of a stream of a limited length, in order.
+
+    entries: of `max_length` timesteps. slot: where the next one goes, int32 `(batch,)`; beyond the end if there
+    was no room for the last block.
+    """
+
+    entries: KeyValues
+    slot: jax.Array
+
+    @classmethod
+    def empty(
+        cls,
+        batch_size: int,
+        max_length: int,
+        keys: ChannelSpec,
+        values: ChannelSpec,
+        offset: int = 0,
+        labels: tuple[str, ...] = (),
+    ) -> Self:
+        """A cache for so many timesteps, void ones included."""
+        entries = _empty_entries(batch_size, max_length, keys, values, offset, labels)
+        return cls(entries, jnp.zeros((batch_size,), jnp.int32))
+
+    @property
+    def size(self) -> int:
+        return self.entries.times.shape[1]
+
+    def append(self, block: KeyValues) -> tuple[Self, list[KeyValues]]:
+        """The cache with a block at its end, and what the queries of that block look at.
+
+        Raises:
+          LayerError: there is no room for it, and that can be seen (not under `jit`, where the context of `checked`
+            becomes NaN).
+        """
+        m = block.times.shape[1]
+        if not isinstance(self.slot, Tracer) and (self.slot + m > self.size).any():
+            raise LayerError(
+                f'the stream is longer than the max_length={self.size} timesteps that get_initial_state was told '
+                '(flush included)'
+            )
+        block = _not_single(block)
+        slots = self.slot[:, None] + jnp.arange(block.times.shape[1])
+        entries = _write_all(self.entries, block, slots, 0, 'drop')
+        written = type(self)(entries, jnp.minimum(self.slot + m, self.size + 1))
+        return written, [written.entries]
+
+    def columns(self, m: int, window: int) -> jax.Array:
+        """Where in the keys that `append` returns the timesteps are: all of the cache is in order."""
+        return jnp.broadcast_to(jnp.arange(self.size), self.entries.times.shape)
+
+    def checked(self, context: jax.Array) -> jax.Array:
+        """The context that was computed with this cache; NaN where entries found no room."""
+        return jnp.where((self.slot > self.size)[:, None, None, None], jnp.nan, context)
+
+
+Cache = RingCache | GrowingCache
+
+
+def _empty_entries(
+    batch_size: int, size: int, keys: ChannelSpec, values: ChannelSpec, offset: int, labels: tuple[str, ...]
+) -> KeyValues:
+    def zeros(spec: ChannelSpec) -> jax.Array:
+        heads, units = spec.shape
+        return jnp.zeros((batch_size, heads, size, units), spec.dtype)
+
+    times = jnp.broadcast_to(hidden(clock(batch_size, offset))[:, None], (batch_size, size))
+    return KeyValues(zeros(keys), zeros(values), times, **{name: jnp.zeros_like(times) for name in labels})
+
+
+def _write_all(entries: KeyValues, block: KeyValues, slots: jax.Array, first: int, mode: Any) -> KeyValues:
+    """The entries with those of the block, from timestep `first` on, at `slots`."""
+
+    def write(buffer: jax.Array, new: jax.Array) -> jax.Array:
+        return _write(buffer, new[:, :, first:] if new.ndim == 4 else new[:, first:], slots, mode)
+
+    return jax.tree.map(write, entries, block)
+
+
+def _write(ring: jax.Array, block: jax.Array, slots: jax.Array, mode: Any) -> jax.Array:
     """The ring with timestep i of a row of the block at `slots[row, i]`. Heads, if any, stand before time."""
 
     def write_row(ring: jax.Array, block: jax.Array, slots: jax.Array) -> jax.Array:
         place = ring.at[slots] if ring.ndim == 1 else ring.at[:, slots]
-        return place.set(block, unique_indices=True, mode='promise_in_bounds')
+        return place.set(block, unique_indices=True, mode=mode)
 
     return jax.vmap(write_row)(ring, block, slots)
 
 
-def _with_hidden_entry(block: KeyValues) -> KeyValues:
-    keys, values = (jnp.pad(array, ((0, 0), (0, 0), (0, 1), (0, 0))) for array in (block.keys, block.values))
-    return KeyValues(keys, values, jnp.append(block.times, hidden(block.times[:, -1:]), axis=1))
+def _not_single(block: KeyValues) -> KeyValues:
+    """The block, with a hidden entry behind it if it has but one.
+
+    XLA fuses the write of a single entry into each of its readers, and then copies the buffer.
+    """
+    if block.times.size != 1:
+        return block
+
+    def longer(array: jax.Array) -> jax.Array:
+        axis = 2 if array.ndim == 4 else 1
+        return jnp.pad(array, [(0, int(i == axis)) for i in range(array.ndim)])
+
+    times = jnp.append(block.times, hidden(block.times[:, -1:]), axis=1)
+    return jax.tree.map(longer, block)._replace(times=times)

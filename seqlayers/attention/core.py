@@ -1,12 +1,13 @@
 """The arithmetic of attention: scores, what may be seen, one softmax, and the weighted sum of values.
 
-What a query sees is decided by time alone. Queries and keys carry their timestep, and a key that must not be
-seen (an invalid one, an empty place in a cache) is given a time far in the past. So a whole sequence, a cache
-and a block are treated alike.
+What a query sees is decided by time. Queries and keys carry their timestep, and a key that must not be seen (an
+invalid one, an empty place in a cache) is given a time far in the past. So a whole sequence, a cache and a block
+are treated alike.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,26 +22,45 @@ from seqlayers.attention.fused import dot_product_attention
 _FAR = 2**30
 
 
+class Queries(NamedTuple):
+    """What looks. Heads stand before time, as in `KeyValues`.
+
+    values: `(batch, heads, time, units)`, not yet scaled. times, positions, segments: int32 `(batch, time)`.
+    """
+
+    values: jax.Array
+    times: jax.Array
+    positions: jax.Array | None = None
+    segments: jax.Array | None = None
+
+
 class KeyValues(NamedTuple):
     """What queries look at. Heads stand before time: a matrix product then reads a head's entries in one run.
 
-    keys: `(batch, kv_heads, time, units)`. values: the same, perhaps with other units. times: int32
-    `(batch, time)`.
+    keys: `(batch, kv_heads, time, units)`. values: the same, perhaps with other units. times, positions,
+    segments: int32 `(batch, time)`.
     """
 
     keys: jax.Array
     values: jax.Array
     times: jax.Array
+    positions: jax.Array | None = None
+    segments: jax.Array | None = None
 
 
 class Sinks(NamedTuple):
-    """Learned entries that every query sees. Values of None are zeros: such sinks only take weight away.
+    """Learned entries that every query sees: embeddings, or bare logits whose values are zero.
 
-    logits: `(batch, heads, queries, sinks)`. values: `(batch, kv_heads, sinks, units)`.
+    keys: `(sinks, heads, units)`, values: `(sinks, kv_heads, units)`; or logits: `(heads,)`.
     """
 
-    logits: jax.Array
-    values: jax.Array | None
+    keys: jax.Array | None = None
+    values: jax.Array | None = None
+    logits: jax.Array | None = None
+
+    @property
+    def number(self) -> int:
+        return 1 if self.keys is None else len(self.keys)
 
 
 class Dropout(NamedTuple):
@@ -61,98 +81,130 @@ def hide(times: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, times, hidden(times))
 
 
-def visible(query_times: jax.Array, key_times: jax.Array, past: int, future: int) -> jax.Array:
-    """Which keys each query sees: up to `past` timesteps back and `future` ahead; -1 is no limit.
+def visible(query_times: jax.Array, key_times: jax.Array, past: int, future: int, chunk: int = 1) -> jax.Array:
+    """Which keys each query sees: up to `past` chunks of timesteps back and `future` ahead; -1 is no limit.
 
     Bool `(batch, queries, keys)`.
     """
     ago = query_times[:, :, None] - key_times[:, None, :]
+    is_hidden = ago > _FAR // 2
+    if chunk > 1:
+        ago = query_times[:, :, None] // chunk - key_times[:, None, :] // chunk
     back, ahead = (_FAR // 2 if horizon == -1 else horizon for horizon in (past, future))
-    return (ago <= back) & (ago >= -ahead)
+    return (ago <= back) & (ago >= -ahead) & ~is_hidden
 
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """Attention of queries to sources, under one softmax.
+    """How queries attend to sources, under one softmax.
 
     Attributes:
-      queries: scaled, `(batch, heads, queries, units)`. Head n uses key-value head `n // (heads / kv_heads)`.
-      query_times: int32 `(batch, queries)`.
-      sources: one or more; their keys are the columns of the weights, in this order, behind the sinks.
-      past, future: the horizons in timesteps; -1 is no limit.
+      past, future: the horizons in timesteps; -1 is no limit. They bound the times, and the positions where given.
+        Where segments are given, those of query and key must be equal.
+      chunk: time is cut into pieces of so many timesteps, and the horizons count these.
+      scale: of the queries.
       soft_cap: squashes logits into `(-soft_cap, soft_cap)`; None or 0 leaves them.
+      bias: what relative positions add to the logits, `(batch, heads, queries, keys)`, of a source.
       float32_logits: compute logits in float32, whatever the dtype of queries and keys.
     """
 
-    queries: jax.Array
-    query_times: jax.Array
-    sources: list[KeyValues]
-    past: int
-    future: int
+    past: int = -1
+    future: int = -1
+    chunk: int = 1
+    scale: float | jax.Array = 1.0
     soft_cap: float | None = None
     sinks: Sinks | None = None
+    bias: Callable[[Queries, jax.Array, KeyValues], jax.Array] | None = None
     dropout: Dropout | None = None
     precision: lax.PrecisionLike = None
     float32_logits: bool = False
 
-    def weights(self) -> jax.Array:
-        """The probabilities `(batch, heads, queries, sinks + keys)`; a row that sees nothing is zero."""
-        b, _, m, _ = self.queries.shape
-        logits = [self._scores(source.keys) for source in self.sources]
-        seen = [visible(self.query_times, s.times, self.past, self.future) for s in self.sources]
+    # Key-value head n serves the query heads n * group, ..., n * group + group - 1.
+    def weights(self, queries: Queries, sources: list[KeyValues]) -> jax.Array:
+        """The probabilities `(batch, heads, queries, sinks + keys)`, the sources in order behind the sinks; a row
+        that sees nothing is zero.
+        """
+        b, _, m, _ = queries.values.shape
+        scaled = queries.values * self.scale
+        logits = [self._logits(queries, scaled, source) for source in sources]
+        seen = [self.seen(queries, source) for source in sources]
         if self.sinks is not None:
-            logits.insert(0, self.sinks.logits)
+            logits.insert(0, self._sink_logits(queries.values, self.sinks))
             seen.insert(0, jnp.ones((b, m, self.num_sinks), bool))
         if self.soft_cap:
             logits = [self.soft_cap * jnp.tanh(part / self.soft_cap) for part in logits]
         weights = masked_softmax(jnp.concatenate(logits, axis=-1), jnp.concatenate(seen, axis=-1)[:, None])
-        return weights if self.dropout is None else self._dropped(weights, self.dropout)
+        return weights if self.dropout is None else self._dropped(weights, queries, sources, self.dropout)
 
-    def context(self) -> jax.Array:
+    def context(self, queries: Queries, sources: list[KeyValues]) -> jax.Array:
         """The weighted sum of values, `(batch, heads, queries, units)`; zero if a query sees nothing."""
-        dtype = jnp.result_type(self.queries, *(a for s in self.sources for a in (s.keys, s.values)))
-        ends = np.cumsum([self.num_sinks, *(s.keys.shape[2] for s in self.sources)])
-        to_sinks, *to_sources = jnp.split(self.weights().astype(dtype), ends[:-1], axis=-1)
-        parts = list(zip(to_sources, [source.values for source in self.sources], strict=True))
+        dtype = jnp.result_type(queries.values, *(a for s in sources for a in (s.keys, s.values)))
+        ends = np.cumsum([self.num_sinks, *(s.keys.shape[2] for s in sources)])
+        to_sinks, *to_sources = jnp.split(self.weights(queries, sources).astype(dtype), ends[:-1], axis=-1)
+        parts = [self._sum(w, s.values.astype(dtype)) for w, s in zip(to_sources, sources, strict=True)]
         if self.sinks is not None and self.sinks.values is not None:
-            parts.append((to_sinks, self.sinks.values))
-        return functools.reduce(jnp.add, (self._sum(w, values.astype(dtype)) for w, values in parts))
+            values = self.sinks.values.swapaxes(0, 1).astype(dtype)
+            parts.append(self._sum(to_sinks, jnp.broadcast_to(values, (len(to_sinks), *values.shape))))
+        return functools.reduce(jnp.add, parts)
 
-    def fused_context(self) -> jax.Array:
+    def fused_context(self, queries: Queries, source: KeyValues) -> jax.Array:
         """`context()` by a fused kernel, where that offers what is asked for; for whole sequences.
 
         Nothing of size queries x keys is kept for the backward pass.
         """
-        if not self._is_fusible():
-            return self.context()
+        if not self._is_fusible(queries, source):
+            return self.context(queries, [source])
 
         @jax.checkpoint
-        def attend(queries: jax.Array, query_times: jax.Array, source: KeyValues) -> jax.Array:
-            seen = visible(query_times, source.times, self.past, self.future)
-            q, k, v = (array.swapaxes(1, 2) for array in (queries, source.keys, source.values))
+        def attend(queries: Queries, scale: float | jax.Array, source: KeyValues) -> jax.Array:
+            seen = self.seen(queries, source)
+            heads_last = (queries.values * scale, source.keys, source.values)
+            q, k, v = (array.swapaxes(1, 2) for array in heads_last)
             context = dot_product_attention(q, k, v, seen[:, None])
             return jnp.where(seen.any(-1)[:, None, :, None], context.swapaxes(1, 2), 0)
 
-        return attend(self.queries, self.query_times, self.sources[0])
+        return attend(queries, self.scale, source)
+
+    def seen(self, queries: Queries, source: KeyValues) -> jax.Array:
+        """Which keys each query sees, bool `(batch, queries, keys)`."""
+        seen = visible(queries.times, source.times, self.past, self.future, self.chunk)
+        if queries.positions is not None and source.positions is not None:
+            seen &= visible(queries.positions, source.positions, self.past, self.future, self.chunk)
+        if queries.segments is not None and source.segments is not None:
+            seen &= queries.segments[:, :, None] == source.segments[:, None, :]
+        return seen
 
     @property
     def num_sinks(self) -> int:
-        return 0 if self.sinks is None else self.sinks.logits.shape[-1]
+        return 0 if self.sinks is None else self.sinks.number
 
-    def _is_fusible(self) -> bool:
-        (keys, values, _), *more = self.sources
-        extras = (self.sinks, self.dropout, self.precision)
-        is_plain = not more and not self.soft_cap and all(extra is None for extra in extras)
-        is_one_dtype = self.queries.dtype == keys.dtype == values.dtype and keys.dtype.itemsize <= 4
+    def _is_fusible(self, queries: Queries, source: KeyValues) -> bool:
+        extras = (self.sinks, self.bias, self.dropout, self.precision)
+        is_plain = not self.soft_cap and all(extra is None for extra in extras)
+        keys, values = source.keys, source.values
+        is_one_dtype = queries.values.dtype == keys.dtype == values.dtype and keys.dtype.itemsize <= 4
         return is_plain and is_one_dtype and keys.shape == values.shape and keys.size > 0
 
-    # A key head serves a group of query heads. The group joins the query axis, so that a key is read once.
-    def _scores(self, keys: jax.Array) -> jax.Array:
-        b, heads, m, units = self.queries.shape
-        queries = self.queries.reshape(b, keys.shape[1], heads // keys.shape[1] * m, units)
+    def _logits(self, queries: Queries, scaled: jax.Array, source: KeyValues) -> jax.Array:
+        """`(batch, heads, queries, keys)`."""
+        b, heads, m, units = scaled.shape
+        kv_heads, n = source.keys.shape[1:3]
+        # A key head serves a group of query heads. The group joins the query axis, so that a key is read once.
+        grouped = scaled.reshape(b, kv_heads, heads // kv_heads * m, units)
         dtype = jnp.float32 if self.float32_logits else None
-        scores = jnp.einsum('bnqh,bnkh->bnqk', queries, keys, precision=self.precision, preferred_element_type=dtype)
-        return scores.reshape(b, heads, m, keys.shape[2])
+        logits = jnp.einsum(
+            'bnqh,bnkh->bnqk', grouped, source.keys, precision=self.precision, preferred_element_type=dtype
+        ).reshape(b, heads, m, n)
+        return logits if self.bias is None else logits + self.bias(queries, scaled, source).astype(logits.dtype)
+
+    def _sink_logits(self, queries: jax.Array, sinks: Sinks) -> jax.Array:
+        """Of queries that are not scaled: as in the published library, scales do not touch sinks."""
+        if sinks.keys is not None:
+            keys = sinks.keys.astype(queries.dtype)
+            return jnp.einsum('bnqh,knh->bnqk', queries, keys, precision=self.precision)
+        assert sinks.logits is not None  # of two kinds it is the other
+        logits = sinks.logits.astype(queries.dtype)[:, None, None]
+        return jnp.broadcast_to(logits, (*queries.shape[:3], 1))
 
     def _sum(self, weights: jax.Array, values: jax.Array) -> jax.Array:
         b, heads, m, keys = weights.shape
@@ -160,12 +212,12 @@ class Attention:
         context = jnp.einsum('bnqk,bnkh->bnqh', weights, values, precision=self.precision)
         return context.reshape(b, heads, m, values.shape[3])
 
-    def _dropped(self, weights: jax.Array, dropout: Dropout) -> jax.Array:
+    def _dropped(self, weights: jax.Array, queries: Queries, sources: list[KeyValues], dropout: Dropout) -> jax.Array:
         b, heads, _, _ = weights.shape
         # Sinks have no time; give them one that no key has.
         sink_times = hidden(jnp.broadcast_to(jnp.arange(self.num_sinks), (b, self.num_sinks)))
-        key_times = jnp.concatenate([sink_times, *(source.times for source in self.sources)], axis=1)
-        query_times = jnp.zeros((b, 1), jnp.int32) if dropout.across_queries else self.query_times
+        key_times = jnp.concatenate([sink_times, *(source.times for source in sources)], axis=1)
+        query_times = jnp.zeros((b, 1), jnp.int32) if dropout.across_queries else queries.times
         kept = _keep(dropout.key, 1 - dropout.rate, heads, query_times, key_times)
         return jnp.where(kept, weights / (1 - dropout.rate), 0)
 

@@ -32,16 +32,24 @@ class InputProjection(Declared):
 
     is_built = False
 
-    def setup(self, layer: Any, rngs: nnx.Rngs, inputs: int) -> None:
-        """Makes the weights on `layer` for an input of `inputs` channels."""
+    def setup(self, layer: Any, rngs: nnx.Rngs, inputs: int, sources: int) -> None:
+        """Makes the weights on `layer` for queries from `inputs` channels, keys and values from `sources` channels."""
+        self.setup_queries(layer, rngs, inputs)
+        self.setup_keys_values(layer, layer, rngs, sources)
+
+    def setup_queries(self, layer: Any, rngs: nnx.Rngs, inputs: int) -> None:
+        raise NotImplementedError
+
+    def setup_keys_values(self, layer: Any, target: Any, rngs: nnx.Rngs, inputs: int) -> None:
+        """Makes the weights of keys and values on `target`: the layer, or a part of it for one of its sources."""
         raise NotImplementedError
 
     def queries(self, layer: Any, x: Sequence) -> Sequence:
         """`(batch, time, num_heads, units)`."""
         return layer.query_projection(layer, x)
 
-    def keys_values(self, layer: Any, x: Sequence) -> list[Sequence]:
-        """Keys and values, each `(batch, time, num_kv_heads, units)`."""
+    def keys_values(self, layer: Any, x: Sequence, weights: Any = None) -> list[Sequence]:
+        """Keys and values, each `(batch, time, num_kv_heads, units)`; by the weights on the layer, or those given."""
         raise NotImplementedError
 
     def queries_keys_values(self, layer: Any, x: Sequence) -> list[Sequence]:
@@ -78,7 +86,7 @@ class CombinedQueryKeyValueProjection(InputProjection):
     bias_sharding: Any = None
     share_kv_projection: bool = False
 
-    def setup(self, layer, rngs, inputs):
+    def setup(self, layer, rngs, inputs, sources):
         shape = (2 if self.share_kv_projection else 3, layer.num_heads, layer.units_per_head)
         layer.query_key_value_projection = self._weights(layer, rngs, inputs, shape, 'qkv_kernel', 'bias')
 
@@ -103,15 +111,18 @@ class SeparateQueryKeyValueProjection(InputProjection):
     bias_init: Callable = zeros
     bias_sharding: Any = None
 
-    def setup(self, layer, rngs, inputs):
-        shape = (layer.kv_heads, layer.units_per_head)
-        queries = (layer.num_heads, layer.units_per_head)
-        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'bias')
-        layer.key_projection = self._weights(layer, rngs, inputs, shape, 'k_kernel', 'bias')
-        layer.value_projection = self._weights(layer, rngs, inputs, shape, 'v_kernel', 'bias')
+    def setup_queries(self, layer, rngs, inputs):
+        shape = (layer.num_heads, layer.units_per_head)
+        layer.query_projection = self._weights(layer, rngs, inputs, shape, 'q_kernel', 'bias')
 
-    def keys_values(self, layer, x):
-        return [layer.key_projection(layer, x), layer.value_projection(layer, x)]
+    def setup_keys_values(self, layer, target, rngs, inputs):
+        shape = (layer.kv_heads, layer.units_per_head)
+        target.key_projection = self._weights(layer, rngs, inputs, shape, 'k_kernel', 'bias')
+        target.value_projection = self._weights(layer, rngs, inputs, shape, 'v_kernel', 'bias')
+
+    def keys_values(self, layer, x, weights=None):
+        weights = weights or layer
+        return [weights.key_projection(layer, x), weights.value_projection(layer, x)]
 
 
 class QueryAndKeyValueProjection(InputProjection):
@@ -130,13 +141,16 @@ class QueryAndKeyValueProjection(InputProjection):
     kv_bias_init: Callable = zeros
     kv_bias_sharding: Any = None
 
-    def setup(self, layer, rngs, inputs):
-        queries, keys = (layer.num_heads, layer.units_per_head), (2, layer.kv_heads, layer.units_per_head)
-        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'q_bias')
-        layer.key_value_projection = self._weights(layer, rngs, inputs, keys, 'kv_kernel', 'kv_bias')
+    def setup_queries(self, layer, rngs, inputs):
+        shape = (layer.num_heads, layer.units_per_head)
+        layer.query_projection = self._weights(layer, rngs, inputs, shape, 'q_kernel', 'q_bias')
 
-    def keys_values(self, layer, x):
-        return _unstack(layer.key_value_projection(layer, x))
+    def setup_keys_values(self, layer, target, rngs, inputs):
+        shape = (2, layer.kv_heads, layer.units_per_head)
+        target.key_value_projection = self._weights(layer, rngs, inputs, shape, 'kv_kernel', 'kv_bias')
+
+    def keys_values(self, layer, x, weights=None):
+        return _unstack((weights or layer).key_value_projection(layer, x))
 
 
 class QueryAndSharedKeyValueProjection(QueryAndKeyValueProjection):
@@ -147,13 +161,12 @@ class QueryAndSharedKeyValueProjection(QueryAndKeyValueProjection):
     `in`.
     """
 
-    def setup(self, layer, rngs, inputs):
-        queries, keys = (layer.num_heads, layer.units_per_head), (layer.kv_heads, layer.units_per_head)
-        layer.query_projection = self._weights(layer, rngs, inputs, queries, 'q_kernel', 'q_bias')
-        layer.shared_key_value_projection = self._weights(layer, rngs, inputs, keys, 'kv_kernel', 'kv_bias')
+    def setup_keys_values(self, layer, target, rngs, inputs):
+        shape = (layer.kv_heads, layer.units_per_head)
+        target.shared_key_value_projection = self._weights(layer, rngs, inputs, shape, 'kv_kernel', 'kv_bias')
 
-    def keys_values(self, layer, x):
-        return [layer.shared_key_value_projection(layer, x)] * 2
+    def keys_values(self, layer, x, weights=None):
+        return [(weights or layer).shared_key_value_projection(layer, x)] * 2
 
 
 def _unstack(x: Sequence) -> list[Sequence]:

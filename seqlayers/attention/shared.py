@@ -1,23 +1,22 @@
-"""What the dot-product attention layers share: checks, parameters, and the way to `core.Attention`.
-
-Functions of a layer, by the names of its fields: each layer declares its own, in their published order.
-"""
+"""What the dot-product attention layers share: checks, parameters, and the way to `core.Attention`."""
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence as PySequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from seqlayers.attention.core import Attention, Dropout, KeyValues, Sinks, hide
+from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide
 from seqlayers.attention.projections import CombinedQueryKeyValueProjection, InputProjection
+from seqlayers.attention.relative import RelativePositionEmbedding
 from seqlayers.combinators.combine import combine_mask
 from seqlayers.context import Context, LayerError
 from seqlayers.dtypes import promoted_dtype
 from seqlayers.initializers import zeros
 from seqlayers.layer import SequenceLayer
+from seqlayers.layers import side_input
 from seqlayers.parameters import param
 from seqlayers.sequence import ChannelSpec, Sequence
 
@@ -27,7 +26,46 @@ NETWORKS = ('query_network', 'key_network', 'value_network')
 _SOFTPLUS_UNIT = 1 / math.log(2)
 
 
+class DotProduct(SequenceLayer):
+    """Base of the dot-product attention layers: what one has that does not declare the field of that name.
+
+    Every layer declares its own fields, in their published order; the functions below go by their names. Nothing
+    is annotated here: a dataclass would put these names before the fields of the subclass.
+    """
+
+    input_projection = query_network = key_network = value_network = cast(Any, None)
+    num_kv_heads = cast(Any, None)
+    relative_position_embedding = cast(Any, None)
+    attention_probabilities_dropout_rate = cast(Any, 0.0)
+    broadcast_dropout_across_queries = cast(Any, False)
+    per_dim_key_scale = cast(Any, False)
+    zero_fully_masked = cast(Any, False)
+    num_sink_embeddings = cast(Any, 0)
+    use_sink_scalars = cast(Any, False)
+
+    published_names: ClassVar = {'dim_scale': 'per_dim_scale', 'dim_key_scale': 'per_dim_key_scale'}
+
+    @property
+    def kv_heads(self: Any) -> int:
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    def setup_projections(self: Any, rngs: nnx.Rngs) -> None:
+        """Makes the weights of the projections."""
+        self.input_projection.setup(self, rngs, self.input_spec.shape[0], self.source_spec.shape[0])
+
+
 # --- checks of a declaration ----------------------------------------------------------------------------
+def check(layer: Any, past: int, future: int, block: int = 1, stepped: PySequence[str] = NETWORKS) -> None:
+    """Raises a LayerError for fields that do not go together, or with these horizons and this block size.
+
+    `stepped` are the networks that run in steps.
+    """
+    check_heads(layer)
+    check_weights(layer)
+    check_networks(layer, block, stepped)
+    check_horizons(layer, past, future)
+
+
 def check_heads(layer: Any) -> None:
     """Raises a LayerError when heads, units and projection do not go together."""
     what, heads, kv_heads = type(layer).__name__, layer.num_heads, layer.kv_heads
@@ -67,36 +105,70 @@ def check_weights(layer: Any) -> None:
         raise LayerError(f'{what}: zero_fully_masked has no meaning with sinks, which every query sees')
 
 
-def check_networks(layer: Any) -> None:
-    """Raises a LayerError when a network changes the rate, needs blocks or looks ahead."""
+def check_horizons(layer: Any, past: int, future: int) -> None:
+    """Raises a LayerError for wrong horizons, or a relative position embedding that does not go with them."""
+    what, embedding = type(layer).__name__, layer.relative_position_embedding
+    if past < -1 or future < -1:
+        raise LayerError(f'{what}: horizons are timesteps, or -1 for no limit; got past {past} and future {future}')
+    if embedding is None:
+        return
+    if not isinstance(embedding, RelativePositionEmbedding):
+        raise LayerError(
+            f'{what}: relative_position_embedding must be one of {", ".join(relative_position_names())} or None; '
+            f'got {embedding!r}'
+        )
+    embedding.check(what, layer.num_heads, layer.units_per_head, past, future)
+
+
+def check_not_alone(layer: Any) -> None:
+    """Raises a LayerError when both horizons are 0."""
+    if layer.max_past_horizon == layer.max_future_horizon == 0:
+        raise LayerError(
+            f'{type(layer).__name__}: max_past_horizon and max_future_horizon must not both be 0, or a timestep sees '
+            'itself alone'
+        )
+
+
+def relative_position_names() -> list[str]:
+    return sorted(cls.__name__ for cls in RelativePositionEmbedding.__subclasses__())
+
+
+def check_networks(layer: Any, block: int, stepped: PySequence[str]) -> None:
+    """Raises a LayerError when a network changes the rate, needs other blocks of timesteps or looks ahead."""
     for field in NETWORKS:
         network, what = getattr(layer, field), f'{type(layer).__name__}.{field}'
         if network is None:
             continue
         if not isinstance(network, SequenceLayer):
             raise LayerError(f'{what} must be a layer or None, got {network!r}')
-        if (network.output_ratio, network.block_size, network.output_latency) != (1, 1, 0):
+        if field in stepped and (network.output_ratio, block % network.block_size, network.output_latency) != (1, 0, 0):
             raise LayerError(
-                f'{what} must keep the rate, step by single timesteps and not look ahead; {network!r} has '
+                f'{what} must keep the rate, step by {block} and not look ahead; {network!r} has '
                 f'output ratio {network.output_ratio}, block size {network.block_size} and '
                 f'output latency {network.output_latency}'
             )
 
 
 # --- parameters -----------------------------------------------------------------------------------------
-def setup(layer: Any, input_spec: ChannelSpec, rngs: nnx.Rngs, constants: Context) -> None:
-    """Makes projections, networks, scales and sinks.
+def setup(
+    layer: Any, input_spec: ChannelSpec, rngs: nnx.Rngs, constants: Context, source_spec: ChannelSpec | None = None
+) -> None:
+    """Makes projections, networks, scales, positions and sinks. Keys come from the input, or from a source.
 
     Raises:
       LayerError: the input has not exactly one channel axis.
     """
-    if len(input_spec.shape) != 1:
-        raise LayerError(f'takes one channel axis, got channels {input_spec.shape}. Put DenseShaped([n]) before it')
-    layer.input_projection.setup(layer, rngs, input_spec.shape[0])
+    for spec in (input_spec, source_spec or input_spec):
+        if len(spec.shape) != 1:
+            raise LayerError(f'takes one channel axis, got channels {spec.shape}. Put DenseShaped([n]) before it')
+    layer.source_spec = source_spec or input_spec
+    layer.setup_projections(rngs)
     for field, spec in zip(NETWORKS, _projected_specs(layer), strict=True):
         if (network := getattr(layer, field)) is not None:
             inner = constants.at(network.name or field)
             setattr(layer, field, network.build(spec, rngs=rngs, constants=inner))
+    if layer.relative_position_embedding is not None:
+        layer.relative_position_embedding = layer.relative_position_embedding.build(rngs)
     units, sharding = (layer.units_per_head,), layer.per_dim_scale_sharding
     if layer.per_dim_scale:
         layer.dim_scale = param(zeros, rngs, units, layer.param_dtype, sharding=sharding)
@@ -119,12 +191,18 @@ def _setup_sinks(layer: Any, rngs: nnx.Rngs) -> None:
 
 
 def _projected_specs(layer: Any) -> list[ChannelSpec]:
-    dtype = promoted_dtype(layer.input_spec.dtype, layer.param_dtype, dtype=layer.compute_dtype)
     heads = (layer.num_heads, layer.kv_heads, layer.kv_heads)
-    return [ChannelSpec((n, layer.units_per_head), dtype) for n in heads]
+    inputs = (layer.input_spec, layer.source_spec, layer.source_spec)
+    dtypes = [promoted_dtype(spec.dtype, layer.param_dtype, dtype=layer.compute_dtype) for spec in inputs]
+    return [ChannelSpec((n, layer.units_per_head), dtype) for n, dtype in zip(heads, dtypes, strict=True)]
 
 
 # --- queries, keys and values, whole and in steps -------------------------------------------------------
+def project(layer: Any, x: Sequence) -> list[Sequence]:
+    """Queries, keys and values of one input."""
+    return layer.input_projection.queries_keys_values(layer, x.mask_invalid())
+
+
 def networks(layer: Any) -> list[SequenceLayer | None]:
     """The networks of queries, keys and values."""
     return [getattr(layer, field) for field in NETWORKS]
@@ -156,62 +234,59 @@ def run_step(layer: Any, sequences: list[Sequence], states: PySequence, **kwargs
     return outputs, new_states
 
 
-def source(layer: Any, keys: Sequence, values: Sequence, times: jax.Array) -> KeyValues:
-    """What queries look at: timesteps count where key and value are valid. `times` is `(batch, time)`."""
+def source(layer: Any, keys: Sequence, values: Sequence, times: jax.Array, **labels: jax.Array) -> KeyValues:
+    """What queries look at: timesteps count where key and value are valid. `times` is `(batch, time)`.
+
+    `labels` may be `positions` and `segments`.
+    """
     mask = combine_mask(keys.mask, values.mask)
     keys, values = (Sequence(s.values, mask).mask_invalid() for s in (keys, values))
     scaled = keys.values * _dim_scale(layer.dim_key_scale, keys.dtype) if layer.per_dim_key_scale else keys.values
-    return KeyValues(scaled.swapaxes(1, 2), values.values.swapaxes(1, 2), hide(times, mask))
+    return KeyValues(scaled.swapaxes(1, 2), values.values.swapaxes(1, 2), hide(times, mask), **labels)
 
 
-def attention(
-    layer: Any,
-    queries: Sequence,
-    query_times: jax.Array,
-    sources: list[KeyValues],
-    horizons: tuple[int, int],
-    *,
-    training: bool,
-    constants: Context,
-) -> Attention:
-    """Attention with the scales, sinks, cap and dropout of the layer. `query_times` is `(batch, time)`."""
-    unscaled = queries.mask_invalid().values.swapaxes(1, 2)
-    past, future = horizons
+def labels(names: Mapping[str, str], constants: Context, x: Sequence) -> dict[str, jax.Array]:
+    """Positions and segments of the timesteps of `x`, by the names of the constants that hold them."""
+    given = {label: (name, side_input.integers(name, constants, x.shape[0])) for label, name in names.items()}
+    return {label: side_input.whole(name, value, x.shape[1]).values for label, (name, value) in given.items()}
+
+
+def looking(queries: Sequence, times: jax.Array, **labels: jax.Array) -> Queries:
+    """Queries as `core.Attention` takes them. `times` is `(batch, time)`, `labels` as in `source`."""
+    return Queries(queries.mask_invalid().values.swapaxes(1, 2), times, **labels)
+
+
+def attention(layer: Any, past: int, future: int, chunk: int = 1, *, training: bool, constants: Context) -> Attention:
+    """Attention with the horizons given, and the scales, sinks, cap, positions and dropout of the layer."""
     dropout, rate = None, layer.attention_probabilities_dropout_rate
     if training and rate:
         dropout = Dropout(constants.layer_key(), rate, layer.broadcast_dropout_across_queries)
     return Attention(
-        queries=_scaled(layer, unscaled),
-        query_times=query_times,
-        sources=sources,
         past=past,
         future=future,
+        chunk=chunk,
+        scale=_scale(layer),
         soft_cap=layer.attention_logits_soft_cap,
-        sinks=_sinks(layer, unscaled),
+        sinks=_sinks(layer),
+        bias=layer.relative_position_embedding,
         dropout=dropout,
         precision=layer.precision,
         float32_logits=layer.experimental_accumulate_logits_in_float32,
     )
 
 
-def _scaled(layer: Any, queries: jax.Array) -> jax.Array:
+def _scale(layer: Any) -> float | jax.Array:
     scale = layer.units_per_head**-0.5 if layer.query_scale is None else layer.query_scale
-    return queries * (scale * _dim_scale(layer.dim_scale, queries.dtype) if layer.per_dim_scale else scale)
+    if not layer.per_dim_scale:
+        return scale
+    return scale * _dim_scale(layer.dim_scale, _projected_specs(layer)[0].dtype)
 
 
 def _dim_scale(parameter: nnx.Param, dtype: Any) -> jax.Array:
     return (_SOFTPLUS_UNIT * jax.nn.softplus(parameter[...])).astype(dtype)
 
 
-def _sinks(layer: Any, queries: jax.Array) -> Sinks | None:
-    """The sinks of unscaled queries: as in the published library, scales do not touch their logits."""
-    b, heads, m, _ = queries.shape
+def _sinks(layer: Any) -> Sinks | None:
     if layer.num_sink_embeddings:
-        keys = layer.sink_key_embeddings[...].astype(queries.dtype)
-        logits = jnp.einsum('bnqh,knh->bnqk', queries, keys, precision=layer.precision)
-        values = layer.sink_value_embeddings[...].swapaxes(0, 1)
-        return Sinks(logits, jnp.broadcast_to(values, (b, *values.shape)))
-    if layer.use_sink_scalars:
-        scalars = layer.sink_scalars[...].astype(queries.dtype)
-        return Sinks(jnp.broadcast_to(scalars[:, None, None], (b, heads, m, 1)), None)
-    return None
+        return Sinks(layer.sink_key_embeddings[...], layer.sink_value_embeddings[...])
+    return Sinks(logits=layer.sink_scalars[...]) if layer.use_sink_scalars else None

@@ -12,9 +12,13 @@ from seqlayers.sequence import Sequence
 class Bidirectional(SequenceLayer):
     """One layer from the start to the end and one from the end to the start; the outputs combined.
 
-    Shapes: `(batch, time, *in) -> (batch, time * ratio, *combined)`; see `CombinationMode` for the channels. It
-    cannot step: the backward layer begins at the end. Receptive field: that of `forward` united with the mirrored one
-    of `backward`.
+    Shapes: `(batch, time, *in) -> (batch, time * ratio, *combined)`; see `CombinationMode` for the channels.
+
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | cannot step | that of both | - | that of `forward`, united with the mirrored one of `backward` |
+
+    It cannot step, as the backward layer begins at the end.
 
     Each item is mirrored about its own last valid timestep, so padding never matters. (The published layer mirrors
     the whole array; then the result of a strided layer depends on how far an item was padded.)
@@ -58,23 +62,23 @@ class Bidirectional(SequenceLayer):
     def layer_with_emits(self, x, *, training, constants=None):
         y, forward_emits = self.forward.layer_with_emits(x, training=training, constants=constants)
         phase = self.backward.timing.phase
-        end = _last_valid(x.mask) // phase * phase + phase  # where each item is mirrored: a whole number of phases
-        mirrored = _mirror(x.pad_to_multiple(phase), end, -(-x.shape[1] // phase) * phase)
+        end = last_valid(x.mask) // phase * phase + phase  # where each item is mirrored: a whole number of phases
+        mirrored = mirror(x.pad_to_multiple(phase), end, -(-x.shape[1] // phase) * phase)
         z, backward_emits = self.backward.layer_with_emits(mirrored, training=training, constants=constants)
-        z = _mirror(
+        z = mirror(
             z, (end * self.backward.output_ratio.numerator) // self.backward.output_ratio.denominator, y.shape[1]
         )
         return combine([y, z], CombinationMode(self.combination)), (forward_emits, backward_emits)
 
 
-def _last_valid(mask):
+def last_valid(mask):
     """The index of the last valid timestep of each item, -1 if there is none."""
     time = mask.shape[1]
     last = jnp.max(jnp.where(mask, jnp.arange(time), -1), axis=1, initial=-1)
     return last
 
 
-def _mirror(x: Sequence, end, length: int) -> Sequence:
+def mirror(x: Sequence, end, length: int) -> Sequence:
     """Timestep `i` of the result is timestep `end - 1 - i` of each item, invalid where there is no such timestep."""
     if not x.shape[1]:
         return x.pad_time(0, length)

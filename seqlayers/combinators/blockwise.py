@@ -9,9 +9,13 @@ from seqlayers.context import LayerError
 class Blockwise(Wrapper):
     """The layer inside, in larger blocks: a step takes a multiple of `block_size` input timesteps at once.
 
-    Shapes, output ratio, latencies, receptive field, mask, state and emits are those of the layer inside; only the
-    block size differs. A larger block makes steps fewer and better at using the machine; it adds no latency of its
-    own, but whoever calls has to wait for a whole block. `layer` is not divided into blocks.
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | block_size | of the layer inside | of the layer inside | of the layer inside |
+
+    Shapes, mask, state and emits are those of the layer inside too. A larger block makes steps fewer and better at
+    using the machine; it adds no latency of its own, but whoever calls has to wait for a whole block. `layer` is not
+    divided into blocks.
 
     Raises:
       LayerError: `block_size` is no multiple of that of the layer inside.

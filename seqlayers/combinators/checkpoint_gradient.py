@@ -10,7 +10,11 @@ from seqlayers.combinators.wrapper import Wrapper
 class CheckpointGradient(Wrapper):
     """The layer inside, its inner values recomputed in the backward pass instead of kept: less memory, more work.
 
-    Shapes, time, mask, state and emits are those of the layer inside, and so are all results. `prevent_cse` and
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | of the layer inside | of the layer inside | of the layer inside | of the layer inside |
+
+    Shapes, mask, state and emits are those of the layer inside too, and so are all results. `prevent_cse` and
     `policy` go to `jax.checkpoint`.
 
     >>> import seqlayers as sl

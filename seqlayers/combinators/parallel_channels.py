@@ -11,8 +11,13 @@ class ParallelChannels(Wrapper):
     outputs combined.
 
     Shapes: `(batch, time, *outer, in) -> (batch, time * ratio, *combined)`: the layer maps `(*outer, in /
-    num_groups)`; see `CombinationMode` for the channels. Time and mask are those of the layer inside. State and
-    emits: a tuple with one entry a group.
+    num_groups)`; see `CombinationMode` for the channels.
+
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | of the layer inside | of the layer inside | of the layer inside | of the layer inside |
+
+    Mask: that of the layer inside. State and emits: a tuple with one entry a group.
 
     Raises:
       LayerError: the last channel axis does not divide into the groups.

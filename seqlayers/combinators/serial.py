@@ -20,6 +20,9 @@ class Serial(SequenceLayer):
     A layer that cuts time into chunks (a stride, say) behind a look-ahead gets its input on a whole chunk: `step`
     inserts the delay that this takes, and the latencies include it.
 
+    Layers that are built already are used as they are: `Serial([built, built_too])` runs them in turn (published as
+    `SerialModules`).
+
     Mask: as the layers pass it on. State: a tuple with the state of each layer, a `Delayed` where a delay is
       inserted.
     Emits: a dict by layer name.

@@ -26,7 +26,11 @@ class Shared(SequenceLayer):
     (One built module in two places would not do: plain `jax.jit` and `jax.grad` make two of it, which then drift
     apart.)
 
-    Shapes, time, mask, state and emits are those of `child_layer`; every `Ref` has a state of its own.
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | of `child_layer` | of `child_layer` | of `child_layer` | of `child_layer` |
+
+    Shapes, mask, state and emits are those of `child_layer` too; every `Ref` has a state of its own.
 
     Raises: LayerError: a `Ref` to an unknown name or with another input than the first one, or a shared layer that
       nobody refers to.
@@ -99,6 +103,10 @@ class _Target:
 
 class Ref(SequenceLayer):
     """Stands for the layer of that name in the `Shared` around it, and behaves like it.
+
+    | block size | output ratio | latencies | receptive field |
+    |---|---|---|---|
+    | of the shared layer | of the shared layer | of the shared layer | of the shared layer |
 
     >>> import seqlayers as sl
     >>> twice = sl.Shared({'conv': sl.Conv1D(4, 3, padding='causal')}, sl.Serial([sl.Ref('conv'), sl.Ref('conv')]))

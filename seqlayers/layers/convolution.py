@@ -58,17 +58,17 @@ class Conv1D(Convolution):
     Shapes: `(batch, time, in) -> (batch, time / strides, filters)`, rounded up; for 'valid' and
     'semicausal_full' see the number of windows in `padding.output_length`.
 
-    With ek = (kernel_size - 1) * dilation_rate + 1 and s = strides; block size s, output ratio 1 / s:
+    With ek = (kernel_size - 1) * dilation_rate + 1 and s = strides:
 
-    | padding | input latency | output latency | receptive field |
-    |---|---|---|---|
-    | 'causal', 'causal_valid' | 0 | 0 | (1 - ek, 0) |
-    | 'semicausal' | 0 | 0 | (-max(ek - s, 0), min(ek, s) - 1) |
-    | 'semicausal_full' | max(ek - s, 0) | 0 | the same |
-    | 'same' | ek // 2 | (ek // 2) // s | (-((ek - 1) // 2), ek // 2) |
-    | 'reverse_causal', 'reverse_causal_valid' | ek - 1 | (ek - 1) // s | (0, ek - 1) |
-    | 'valid' | 0 | (ek - 1) // s | (0, ek - 1) |
-    | (left, right), in all ek - 1 | right | right // s | (-left, right) |
+    | padding | block size | output ratio | input latency | output latency | receptive field |
+    |---|---|---|---|---|---|
+    | 'causal', 'causal_valid' | s | 1 / s | 0 | 0 | (1 - ek, 0) |
+    | 'semicausal' | s | 1 / s | 0 | 0 | (-max(ek - s, 0), min(ek, s) - 1) |
+    | 'semicausal_full' | s | 1 / s | max(ek - s, 0) | 0 | (-max(ek - s, 0), min(ek, s) - 1) |
+    | 'same' | s | 1 / s | ek // 2 | (ek // 2) // s | (-((ek - 1) // 2), ek // 2) |
+    | 'reverse_causal', 'reverse_causal_valid' | s | 1 / s | ek - 1 | (ek - 1) // s | (0, ek - 1) |
+    | 'valid' | s | 1 / s | 0 | (ek - 1) // s | (0, ek - 1) |
+    | (left, right), in all ek - 1 | s | 1 / s | right | right // s | (-left, right) |
 
     With dilation the field has gaps, which `timing.deps` knows. All paddings run in steps.
 

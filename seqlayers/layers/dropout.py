@@ -23,16 +23,18 @@ class Dropout(SequenceLayer):
     `step` drops the same values as `layer`, however the stream is cut. (The published layer cannot step in
     training.) Integers and booleans are not scaled.
 
-    Mask: unchanged. State: in training the time of the next input timestep, int32 `(batch,)`; else none.
+    Mask: unchanged. State: where values are dropped, the time of the next input timestep, int32 `(batch,)`; else none.
 
     Args:
       rate: probability to drop, from 0 to 1.
       broadcast_dims: axes that share one draw, counted with batch and time: `(1,)` drops channels for the
         whole sequence.
       rng_collection: without effect; keys come from `rng=`.
+      always: drop outside of training too, as in the decoder of Tacotron, which takes its variety from this.
 
     Raises:
-      LayerError: `rate` is not in [0, 1], the input lacks an axis, or, in training, there is no key.
+      LayerError: `rate` is not in [0, 1], the input lacks an axis, or values are to be dropped and there is no
+        key.
 
     Source: Srivastava et al., JMLR 15 (2014).
 
@@ -46,10 +48,14 @@ class Dropout(SequenceLayer):
     rate: float = 0.0
     broadcast_dims: Sequence[int] = ()
     rng_collection: str = 'dropout'
+    always: bool = False
 
     def __post_init__(self):
         if not 0 <= self.rate <= 1:
             raise LayerError(f'Dropout: rate is a probability from 0 to 1, got {self.rate}')
+
+    def _is_on(self, training: bool) -> bool:
+        return training or self.always
 
     def setup(self, input_spec, rngs, constants):
         rank = 2 + len(input_spec.shape)
@@ -57,16 +63,16 @@ class Dropout(SequenceLayer):
             raise LayerError(f'broadcast_dims {self.broadcast_dims} must be axes of an input of rank {rank}')
 
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
-        return clock(batch_size, offset) if training else ()
+        return clock(batch_size, offset) if self._is_on(training) else ()
 
     def layer(self, x, *, training, constants=None):
-        if not training:
+        if not self._is_on(training):
             return x
         times, _ = tick(clock(x.shape[0]), x.shape[1])
         return self._drop(x, times, constants)
 
     def step(self, x, state, *, training, constants=None):
-        if not training:
+        if not self._is_on(training):
             return x, state
         times, state = tick(state, x.shape[1])
         return self._drop(x, times, constants), state

@@ -53,7 +53,7 @@ class Scale(Stateless):
 
 
 class Add(Stateless):
-    """`x + shift`; shapes, mask, state and errors are those of `Scale`.
+    """`x + shift`; shapes, mask, state and errors are those of `Scale`. (`Translate` in the TensorFlow library.)
 
     >>> import seqlayers as sl
     >>> sl.Add(1.5).build(sl.ChannelSpec((5,)), rngs=0).output_spec

@@ -61,7 +61,7 @@ def finish(layer: Any, y: jax.Array) -> jax.Array:
 def promoted(layer: Any, values: jax.Array, training: bool) -> tuple[jax.Array, jax.Array]:
     """Input and kernel in the dtype to compute in."""
     bias = layer.bias[...] if layer.use_bias else None
-    values, kernel, _ = promote(values, effective_kernel(layer, training), bias, dtype=layer.compute_dtype)
+    values, kernel, _ = promote(values, layer.effective_kernel(training), bias, dtype=layer.compute_dtype)
     return values, kernel
 
 

@@ -58,14 +58,13 @@ class Conv1DTranspose(TransposedConvolution):
     Shapes: `(batch, time, in) -> (batch, time * strides, filters)`; with 'valid' padding max(ek - s, 0)
     longer.
 
-    With ek = (kernel_size - 1) * dilation_rate + 1, s = strides and overlap = max(ek - s, 0); block size 1,
-    output ratio s:
+    With ek = (kernel_size - 1) * dilation_rate + 1, s = strides and overlap = max(ek - s, 0):
 
-    | padding | input latency | output latency | receptive field |
-    |---|---|---|---|
-    | 'causal', 'valid' | 0 | 0 | (1 - ceil(ek / s), 0) |
-    | 'same' | ceil((overlap // 2) / s) | overlap // 2 | the same, (overlap // 2) / s later |
-    | 'semicausal_full' | no steps | no steps | the same, overlap / s later |
+    | padding | block size | output ratio | input latency | output latency | receptive field |
+    |---|---|---|---|---|---|
+    | 'causal', 'valid' | 1 | s | 0 | 0 | (1 - ceil(ek / s), 0) |
+    | 'same' | 1 | s | ceil((overlap // 2) / s) | overlap // 2 | the same, (overlap // 2) / s later |
+    | 'semicausal_full' | cannot step | s | - | - | the same, overlap / s later |
 
     Input i adds kernel tap `kernel_size - 1 - j` to output `i * s + j * dilation_rate`; the receptive field
     of each output phase is in `receptive_field_per_step`. Of the sum, 'causal' drops the overlap at the end,

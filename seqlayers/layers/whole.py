@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqlayers.combinators.bidirectional import last_valid, mirror
 from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer
 from seqlayers.layers.shape import check_pattern, einops
@@ -100,3 +101,23 @@ class GlobalEinopsRearrange(WholeSequence):
         axes = tuple(range(2, mask.ndim))
         mask = mask.any(axis=axes) if self.ceil_mode else mask.all(axis=axes)
         return Sequence(self._rearrange(x.mask_invalid().values), mask)
+
+
+class ReverseSequence(WholeSequence):
+    """Each item backwards in time, from its last valid timestep to the first.
+
+    Shapes: `(batch, time, *channels)` unchanged.
+
+    Cannot step. Padding stays at the end. Mask: reversed alike, so gaps are where the timesteps go.
+
+    Source: published for TensorFlow.
+
+    >>> import jax.numpy as jnp, seqlayers as sl
+    >>> model = sl.ReverseSequence().build(sl.ChannelSpec(()), rngs=0)
+    >>> y = model.layer(sl.Sequence.from_lengths(jnp.array([[1.0, 2.0, 3.0, 4.0]]), [3]), training=False)
+    >>> y.mask_invalid().values.tolist(), y.lengths().tolist()
+    ([[3.0, 2.0, 1.0, 0.0]], [3])
+    """
+
+    def layer(self, x, *, training, constants=None):
+        return mirror(x, last_valid(x.mask) + 1, x.shape[1])

@@ -11,7 +11,7 @@ import numpy as np
 from seqlayers.context import LayerError, OutputError
 from seqlayers.intervals import IntervalSet
 from seqlayers.layer import SequenceLayer
-from seqlayers.sequence import Sequence
+from seqlayers.sequence import MaskedSequence, Sequence
 from seqlayers.testing.compare import Difference, first_difference, tolerance_for
 from seqlayers.testing.field import measured_support
 from seqlayers.testing.locate import Located, locate_in_layer, locate_in_steps
@@ -43,7 +43,8 @@ def check_contract(
     Returns:
       A report with one entry a clause. `print` it, show it in a notebook, or call `report.raise_if_failed()`:
 
-      * output spec: channels, dtype and number of timesteps are as declared, in `layer` and in `step`;
+      * output spec: channels, dtype and number of timesteps are as declared, in `layer` and in `step`; a
+        MaskedSequence holds zeros where it is invalid;
       * state: a step keeps the structure, shapes and dtypes of the state;
       * latency: `output_latency` is the number of outputs before the first real one, and those are invalid;
       * layer equals step: values, in blocks of 1, 2 and uneven multiples of the block size;
@@ -151,7 +152,20 @@ class _Check:
         y = self.expected
         if self.timing.blocked is None:
             _ = self.stepped
+        self.check_promise_of_zeros()
         return f'{y.channel_spec}, output ratio {self.model.output_ratio}'
+
+    def check_promise_of_zeros(self) -> None:
+        """A layer that returns a MaskedSequence says that its invalid timesteps hold zeros."""
+        masked = self.x.mask_invalid()
+        if not isinstance(self.runs.layer_type(masked), MaskedSequence):
+            return
+        (y,) = self.runs.layer(masked)
+        wrong = np.flatnonzero(
+            ((y.values != 0) & ~y.expanded_mask()).any(axis=tuple(i for i in range(y.ndim) if i != 1))
+        )
+        if wrong.size:
+            raise _Broken('layer returns a MaskedSequence whose invalid timesteps are not 0', '', int(wrong[0]))
 
     def state(self) -> str:
         block = self.x.unmask()[:, :0].pad_time(0, self.model.block_size)

@@ -70,6 +70,10 @@ class Runs:
             return [on_host(self._layer(self.model, [x])[0]) for x in xs]
         return [on_host(y) for y in self._layer(self.model, list(xs))]
 
+    def layer_type(self, x: Sequence) -> Sequence:
+        """What `layer` of x would be, in the abstract."""
+        return jax.eval_shape(self._layer, self.model, [x])[0]
+
     def blocks(self, time: int, split: str) -> Iterator[int]:
         """Block lengths that add up to `time`, a whole number of blocks."""
         draw = np.random.default_rng(self.seed)

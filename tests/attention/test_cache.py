@@ -27,7 +27,7 @@ def seen_by(sources, time, past, future):
     rows = []
     for row in range(len(sources[0].times)):
         found = []
-        for keys, values, times in sources:
+        for keys, values, times, *_ in sources:
             seen = visible(np.full((1, 1), time), times[row : row + 1], past, future)[0, 0]
             assert np.array_equal(values[row], -keys[row])
             found += keys[row, 0, seen, 0].tolist()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqlayers.attention.core import Attention, Dropout, KeyValues, Sinks, hide, masked_softmax, visible
+from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide, masked_softmax, visible
 
 DRAW = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ def normal(*shape, dtype=jnp.float32):
 
 
 def random_attention(batch=2, heads=4, kv_heads=2, queries=5, keys=7, units=3, dtype=jnp.float32, **changes):
-    """Queries at times 3, 4, ... and keys at 0, 1, ...; some keys hidden, and all of them from the last row."""
+    """A rule, queries at times 3, 4, ..., a source at 0, 1, ..., and which keys may be seen: none by the last row."""
     seen = jnp.asarray(DRAW.random((batch, keys)) < 0.8).at[-1].set(False)
     source = KeyValues(
         normal(batch, kv_heads, keys, units, dtype=dtype),
@@ -26,113 +26,142 @@ def random_attention(batch=2, heads=4, kv_heads=2, queries=5, keys=7, units=3, d
         hide(jnp.broadcast_to(jnp.arange(keys), (batch, keys)), seen),
     )
     times = jnp.broadcast_to(jnp.arange(3, 3 + queries), (batch, queries))
-    fields = {'past': 3, 'future': 1, **changes}
-    return Attention(normal(batch, heads, queries, units, dtype=dtype), times, [source], **fields), seen
+    rule = Attention(**{'past': 3, 'future': 1, **changes})
+    return rule, Queries(normal(batch, heads, queries, units, dtype=dtype), times), source, seen
 
 
-def by_loops(attention, seen):
+def by_loops(attention, looking, source, seen):
     """The context and the weights, one number at a time."""
-    queries, (source,) = np.asarray(attention.queries), attention.sources
-    keys, values = np.asarray(source.keys), np.asarray(source.values)
-    sinks = attention.sinks
-    num_sinks = attention.num_sinks
+    queries, keys, values = (np.asarray(a) for a in (looking.values, source.keys, source.values))
+    sinks, num_sinks = attention.sinks, attention.num_sinks
     b, heads, m, _ = queries.shape
     group = heads // keys.shape[1]
     weights = np.zeros((b, heads, m, num_sinks + keys.shape[2]))
     context = np.zeros((b, heads, m, values.shape[3]))
     cap = (lambda s: attention.soft_cap * math.tanh(s / attention.soft_cap)) if attention.soft_cap else (lambda s: s)
     for row, head, i in np.ndindex(b, heads, m):
-        scores = {k: cap(float(sinks.logits[row, head, i, k])) for k in range(num_sinks)}
-        time = int(attention.query_times[row, i])
+        scores = {k: cap(sink_logit(sinks, queries[row, head, i], head, k)) for k in range(num_sinks)}
+        time = int(looking.times[row, i])
         for j in range(keys.shape[2]):
             in_reach = (attention.past == -1 or time - j <= attention.past) and (
                 attention.future == -1 or j - time <= attention.future
             )
             if seen[row, j] and in_reach:
-                scores[num_sinks + j] = cap(float(queries[row, head, i] @ keys[row, head // group, j]))
+                scores[num_sinks + j] = cap(
+                    float(attention.scale * queries[row, head, i] @ keys[row, head // group, j])
+                )
         total = sum(math.exp(s) for s in scores.values())
         for column, score in scores.items():
             weight = weights[row, head, i, column] = math.exp(score) / total
             if column >= num_sinks:
                 context[row, head, i] += weight * values[row, head // group, column - num_sinks]
             elif sinks.values is not None:
-                context[row, head, i] += weight * np.asarray(sinks.values)[row, head // group, column]
+                context[row, head, i] += weight * np.asarray(sinks.values)[column, head // group]
     return context, weights
+
+
+def sink_logit(sinks, query, head, k):
+    """Sinks are not scaled."""
+    return float(query @ sinks.keys[k, head] if sinks.logits is None else sinks.logits[head])
 
 
 @pytest.mark.parametrize(
     'changes',
     [
         {},
+        {'scale': 0.3},
         {'kv_heads': 4},
         {'kv_heads': 1},
         {'past': -1},
         {'future': -1},
         {'past': 0, 'future': 0},
         {'soft_cap': 0.7},
-        {'sinks': Sinks(normal(2, 4, 5, 2), normal(2, 2, 2, 3))},
-        {'sinks': Sinks(normal(2, 4, 5, 1), None), 'soft_cap': 0.7},
+        {'sinks': Sinks(normal(2, 4, 3), normal(2, 2, 3)), 'scale': 0.3},
+        {'sinks': Sinks(logits=normal(4)), 'soft_cap': 0.7},
     ],
 )
 def test_weights_and_context(changes):
-    attention, seen = random_attention(**changes)
-    context, weights = by_loops(attention, seen)
-    got = jax.jit(lambda: (attention.weights(), attention.context(), attention.fused_context()))()
+    attention, queries, source, seen = random_attention(**changes)
+    context, weights = by_loops(attention, queries, source, seen)
+    got = jax.jit(
+        lambda: (
+            attention.weights(queries, [source]),
+            attention.context(queries, [source]),
+            attention.fused_context(queries, source),
+        )
+    )()
     for array, expected in zip(got, (weights, context, context), strict=True):
         np.testing.assert_allclose(array, expected, atol=1e-6)
 
 
 def test_sources_share_one_softmax():
-    attention, _ = random_attention()
-    (source,) = attention.sources
+    attention, queries, source, _ = random_attention()
     parts = [
         KeyValues(source.keys[:, :, a:b], source.values[:, :, a:b], source.times[:, a:b]) for a, b in ((0, 2), (2, 7))
     ]
-    split = dataclasses.replace(attention, sources=parts)
-    np.testing.assert_allclose(split.context(), attention.context(), atol=1e-6)
-    np.testing.assert_allclose(split.weights(), attention.weights(), atol=1e-6)
+    np.testing.assert_allclose(attention.context(queries, parts), attention.context(queries, [source]), atol=1e-6)
+    np.testing.assert_allclose(attention.weights(queries, parts), attention.weights(queries, [source]), atol=1e-6)
 
 
-@pytest.mark.parametrize('context', [Attention.context, Attention.fused_context])
+def plain(attention, queries, source):
+    return attention.context(queries, [source])
+
+
+def test_chunks_positions_and_segments():
+    """Horizons of chunks; positions are bounded besides times; segments see themselves alone."""
+    attention, queries, source, seen = random_attention(past=1, future=0, chunk=2, queries=7)
+    queries = queries._replace(times=queries.times - 3)
+    times = np.arange(7)
+    chunk = times[:, None] // 2 - times[None] // 2
+    wanted = (chunk <= 1) & (chunk >= 0) & np.asarray(seen)[:, None]
+    assert np.array_equal(attention.seen(queries, source), wanted)
+    positions = jnp.broadcast_to(jnp.asarray([0, 4, 4, 5, 0, 1, 9]), (2, 7))
+    apart = np.asarray(positions)[0, :, None] // 2 - np.asarray(positions)[0, None] // 2
+    at_positions = (q := queries._replace(positions=positions)), source._replace(positions=positions)
+    assert np.array_equal(attention.seen(*at_positions), wanted & (apart <= 1) & (apart >= 0))
+    assert np.array_equal(attention.seen(q, source), wanted)  # of positions on one side nothing follows
+    segments = jnp.broadcast_to(jnp.asarray([0, 0, 0, 1, 1, 1, 1]), (2, 7))
+    same = np.asarray(segments)[0, :, None] == np.asarray(segments)[0]
+    in_segments = queries._replace(segments=segments), source._replace(segments=segments)
+    assert np.array_equal(attention.seen(*in_segments), wanted & same)
+
+
+@pytest.mark.parametrize('context', [plain, Attention.fused_context])
 def test_what_sees_nothing_gives_zero_and_finite_gradients(context):
-    attention, _ = random_attention()
+    attention, queries, source, _ = random_attention()
 
-    def loss(queries, source):
-        return jnp.sum(context(dataclasses.replace(attention, queries=queries, sources=[source])) ** 2)
+    def loss(q, k, v):
+        return jnp.sum(context(attention, queries._replace(values=q), source._replace(keys=k, values=v)) ** 2)
 
-    floats = attention.sources[0]
-    gradients = jax.grad(lambda q, k, v: loss(q, KeyValues(k, v, floats.times)), argnums=(0, 1, 2))(
-        attention.queries, floats.keys, floats.values
-    )
-    assert not np.any(context(attention)[-1])
+    gradients = jax.grad(loss, argnums=(0, 1, 2))(queries.values, source.keys, source.values)
+    assert not np.any(context(attention, queries, source)[-1])
     assert all(np.isfinite(g).all() and not np.any(g[-1]) for g in gradients)
 
 
 def test_fused_and_plain_have_equal_gradients():
-    attention, _ = random_attention(queries=9, keys=9)
+    attention, queries, source, _ = random_attention(queries=9, keys=9)
 
     def gradients(context):
-        def loss(queries, keys, values):
-            source = KeyValues(keys, values, attention.sources[0].times)
-            return jnp.sum(jnp.sin(context(dataclasses.replace(attention, queries=queries, sources=[source]))))
+        def loss(q, k, v):
+            return jnp.sum(jnp.sin(context(attention, queries._replace(values=q), source._replace(keys=k, values=v))))
 
-        return jax.grad(loss, argnums=(0, 1, 2))(attention.queries, *attention.sources[0][:2])
+        return jax.grad(loss, argnums=(0, 1, 2))(queries.values, source.keys, source.values)
 
-    for fused, plain in zip(gradients(Attention.fused_context), gradients(Attention.context), strict=True):
-        np.testing.assert_allclose(fused, plain, atol=1e-6)
+    for by_fused, by_plain in zip(gradients(Attention.fused_context), gradients(plain), strict=True):
+        np.testing.assert_allclose(by_fused, by_plain, atol=1e-6)
 
 
-def residuals(context, attention):
-    """The arrays that the backward pass keeps."""
-    _, pull = jax.vjp(lambda q: context(dataclasses.replace(attention, queries=q)), attention.queries)
+def residuals(context, attention, queries, source):
+    """The shapes of the arrays that the backward pass keeps."""
+    _, pull = jax.vjp(lambda q: context(attention, queries._replace(values=q), source), queries.values)
     return [leaf.shape for leaf in jax.tree.leaves(pull)]
 
 
 def test_fused_keeps_nothing_as_large_as_queries_times_keys():
     time = 64
-    attention, _ = random_attention(queries=time, keys=time)
-    assert max(map(math.prod, residuals(Attention.context, attention))) >= 2 * 4 * time * time
-    assert max(map(math.prod, residuals(Attention.fused_context, attention))) < time * time
+    attention, queries, source, _ = random_attention(queries=time, keys=time)
+    assert max(map(math.prod, residuals(plain, attention, queries, source))) >= 2 * 4 * time * time
+    assert max(map(math.prod, residuals(Attention.fused_context, attention, queries, source))) < time * time
 
 
 def test_softmax_of_halves_is_wide():
@@ -145,10 +174,11 @@ def test_softmax_of_halves_is_wide():
 
 
 def test_dtypes_of_halves():
-    attention, _ = random_attention(dtype=jnp.bfloat16)
-    assert attention.context().dtype == attention.fused_context().dtype == jnp.bfloat16
-    context = dataclasses.replace(attention, float32_logits=True).context().astype(jnp.float32)
-    np.testing.assert_allclose(context, attention.fused_context().astype(jnp.float32), atol=0.02)
+    attention, queries, source, _ = random_attention(dtype=jnp.bfloat16)
+    context, fused = attention.context(queries, [source]), attention.fused_context(queries, source)
+    assert context.dtype == fused.dtype == jnp.bfloat16
+    wide = dataclasses.replace(attention, float32_logits=True).context(queries, [source]).astype(jnp.float32)
+    np.testing.assert_allclose(wide, fused.astype(jnp.float32), atol=0.02)
 
 
 def test_horizons():
@@ -178,15 +208,11 @@ def test_times_may_wrap():
 # --- dropout ----------------------------------------------------------------------------------------
 def kept(across_queries=False, queries=40, keys=50, start=0, **changes):
     """Which of even weights a dropout of one half leaves; queries at times `start` and on, keys at 0 and on."""
-    attention, _ = random_attention(batch=3, queries=queries, keys=keys, past=-1, future=-1, **changes)
-    attention = dataclasses.replace(
-        attention,
-        queries=0 * attention.queries,
-        query_times=attention.query_times - 3 + start,
-        sources=[attention.sources[0]._replace(times=jnp.broadcast_to(jnp.arange(keys), (3, keys)))],
-        dropout=Dropout(jax.random.key(7), 0.5, across_queries),
-    )
-    weights = np.asarray(jax.jit(attention.weights)()) * (keys + attention.num_sinks)
+    attention, looking, source, _ = random_attention(batch=3, queries=queries, keys=keys, past=-1, future=-1, **changes)
+    attention = dataclasses.replace(attention, dropout=Dropout(jax.random.key(7), 0.5, across_queries))
+    looking = looking._replace(values=0 * looking.values, times=looking.times - 3 + start)
+    source = source._replace(times=jnp.broadcast_to(jnp.arange(keys), (3, keys)))
+    weights = np.asarray(jax.jit(lambda: attention.weights(looking, [source]))()) * (keys + attention.num_sinks)
     assert np.isclose(weights, 0).sum() + np.isclose(weights, 2).sum() == weights.size
     return weights > 0
 
@@ -216,6 +242,6 @@ def test_dropout_across_queries_is_one_draw():
 
 
 def test_dropout_drops_sinks_too():
-    with_sinks = kept(sinks=Sinks(jnp.zeros((3, 4, 40, 2)), None))
+    with_sinks = kept(sinks=Sinks(jnp.zeros((2, 4, 3)), jnp.zeros((2, 2, 3))))
     sinks, keys = with_sinks[..., :2], with_sinks[..., 2:4]
     assert abs(sinks.mean() - 0.5) < 0.05 and abs((sinks == keys).mean() - 0.5) < 0.1

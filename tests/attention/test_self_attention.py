@@ -131,12 +131,41 @@ def test_receptive_field_includes_the_networks():
 
 
 def test_why_it_cannot_step():
-    assert 'max_past_horizon=-1 looks back without limit' in SelfAttention(2, 3, -1).explain_streamability()
-    assert 'max_future_horizon=-1 looks ahead' in SelfAttention(2, 3, 1, -1).explain_streamability()
+    assert 'future horizon of -1 looks ahead' in SelfAttention(2, 3, 1, -1).explain_streamability()
     blocked = SelfAttention(2, 3, 1, key_network=sl.Lambda(jnp.sin, name='wave'))
     assert blocked.supports_step == sl.Lambda(jnp.sin).supports_step
-    with pytest.raises(sl.LayerError, match='max_past_horizon=-1'):
-        build(SelfAttention(2, 3, -1)).get_initial_state(1, training=False)
+
+
+# --- a past without limit ---------------------------------------------------------------------------
+def test_a_past_without_limit_must_know_the_length_of_the_stream():
+    model = build(SelfAttention(2, 3, -1))
+    with pytest.raises(sl.LayerError, match=r'past horizon is -1.*max_length=timesteps'):
+        model.get_initial_state(1, training=False)
+    assert model.get_initial_state(1, training=False, max_length=50).cache.size == 50
+
+
+def test_a_stream_beyond_its_length_is_an_error():
+    model = build(SelfAttention(2, 3, -1))
+    x = sl.Sequence.from_values(jax.random.normal(jax.random.key(0), (2, 8, 5)))
+    whole = model.layer(x, training=False)
+    state = model.get_initial_state(2, training=False, max_length=7)
+    y, state = model.step(x[:, :5], state, training=False)
+    with pytest.raises(sl.LayerError, match='longer than the max_length=7 timesteps'):
+        model.step(x[:, 5:], state, training=False)
+    last, full = model.step(x[:, 5:7], state, training=False)
+    np.testing.assert_allclose(jnp.concatenate([y.values, last.values], 1), whole.values[:, :7], atol=1e-5)
+    # Compiled code cannot raise: it gives NaN, then and ever after.
+    step = jax.jit(lambda x, state: model.step(x, state, training=False))
+    y, over = step(x[:, 7:], full)
+    assert np.isnan(y.values).all()
+    assert np.isnan(step(x[:, :1], over)[0].values).all()
+
+
+def test_the_length_is_told_in_the_timesteps_of_each_layer():
+    layers = [sl.Downsample1D(2), SelfAttention(2, 2, -1), sl.Flatten(), sl.Upsample1D(6), SelfAttention(2, 2, -1)]
+    model = build(sl.Serial(layers))
+    state = model.get_initial_state(1, training=False, max_length=10)
+    assert (state[1].cache.size, state[4].cache.size) == (5, 30)
 
 
 # --- parameters -------------------------------------------------------------------------------------
@@ -259,8 +288,8 @@ def test_networks_receive_constants():
         ({'num_kv_heads': 3}, 'num_kv_heads must divide num_heads=4, got 3'),
         ({'num_kv_heads': 2}, 'input_projection=SeparateQueryKeyValueProjection'),
         ({'input_projection': sl.Dense(3)}, 'input_projection must be a projection'),
-        ({'max_past_horizon': -2}, 'got -2 and 0'),
-        ({'max_past_horizon': 0}, 'not both 0'),
+        ({'max_past_horizon': -2}, 'got past -2 and future 0'),
+        ({'max_past_horizon': 0}, 'must not both be 0'),
         ({'attention_logits_soft_cap': -1.0}, 'attention_logits_soft_cap must be positive'),
         ({'attention_probabilities_dropout_rate': 1.0}, r'must be in \[0, 1\)'),
         ({'num_sink_embeddings': -1}, 'num_sink_embeddings must not be negative'),
@@ -269,7 +298,7 @@ def test_networks_receive_constants():
         ({'query_network': 3}, 'query_network must be a layer or None'),
         ({'key_network': sl.Lookahead(1)}, r'key_network must keep the rate.*output latency 1'),
         ({'value_network': sl.Upsample1D(2)}, r'value_network must keep the rate.*output ratio 2'),
-        ({'relative_position_embedding': object()}, 'relative_position_embedding must be None'),
+        ({'relative_position_embedding': object()}, 'relative_position_embedding must be one of ALiBi, Shaw.* or None'),
     ],
 )
 def test_wrong_declarations(changes, message):

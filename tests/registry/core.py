@@ -13,6 +13,7 @@ CASES = [
     Case(sl.DenseShaped([]), channels=()),
     Case(sl.Delay(0)),
     Case(sl.Delay(3)),
+    Case(sl.Delay(2), dtype='int32'),
     Case(sl.Delay(2, delay_layer_output=False)),
     Case(sl.Lookahead(0)),
     Case(sl.Lookahead(2)),

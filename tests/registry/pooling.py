@@ -14,6 +14,8 @@ CASES = [
     Case(sl.MaxPooling1D(3, padding='reverse_causal'), dtype='int8'),
     Case(sl.MinPooling1D(3, strides=2, dilation_rate=2, padding='same')),
     Case(sl.MinPooling1D(2, padding='causal'), dtype='bool'),
+    Case(sl.AveragePooling2D(2, time_padding='same', spatial_padding='valid'), channels=(4, 2), dtype='int32'),
+    Case(sl.MaxPooling3D(2, strides=2), channels=(3, 3, 2), dtype='int8'),
     Case(sl.AveragePooling1D(2, padding='causal', masked_average=True), dtype='int8'),
     Case(sl.AveragePooling1D(3, padding='causal'), dtype='bfloat16'),
     Case(sl.MaxPooling2D((3, 2), strides=2, time_padding='causal'), channels=(5, 2)),

@@ -3,6 +3,7 @@ from tests.registry.case import Case
 
 CASES = [
     Case(sl.Downsample1D(1)),
+    Case(sl.Downsample1D(2), dtype='int32'),
     Case(sl.Downsample1D(3), channels=(2, 3)),
     Case(sl.Upsample1D(1)),
     Case(sl.Upsample1D(3), channels=()),

@@ -16,6 +16,7 @@ CASES = [
     Case(sl.Slice([(0, 2, None), None, -1]), channels=(3, 4)),
     Case(sl.EinopsRearrange('a (b c) -> c a b', {'b': 2}), channels=(3, 4)),
     Case(sl.Mean(), channels=(2, 3)),
+    Case(sl.Sum(), channels=(2, 3), dtype='int8'),
     Case(sl.Sum([2, 3]), channels=(2, 3)),
     Case(sl.Max(2, keepdims=True), channels=(2, 3)),
     Case(sl.Min(None), channels=(2, 3)),

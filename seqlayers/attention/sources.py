@@ -1,0 +1,184 @@
+"""Attention to sources that are there as a whole: the mechanism of such layers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+
+from seqlayers.attention import shared, windows
+from seqlayers.attention.core import Attention, KeyValues, Queries
+from seqlayers.attention.projections import (
+    CombinedQueryKeyValueProjection,
+)
+from seqlayers.clock import clock, tick
+from seqlayers.context import LayerError
+from seqlayers.layers import side_input
+from seqlayers.sequence import ChannelSpec, Sequence
+from seqlayers.timing import Timing
+
+_LABEL = ChannelSpec((), jnp.int32)
+
+
+class CrossAttentionEmits(NamedTuple):
+    """The attention weights by source: channels `(num_heads, sinks + keys)`, with the mask of the queries."""
+
+    probabilities_by_source: dict[str, Sequence]
+
+
+class CrossAttentionState(NamedTuple):
+    """What attention to a source keeps between steps.
+
+    source: keys and values, computed once; None if every step computes them. time: of the next input, int32 `(batch,)`.
+    network: the state of the network of queries. labels: what positions and segments of queries wait in.
+    """
+
+    source: KeyValues | None
+    time: jax.Array
+    network: Any
+    labels: dict[str, Any]
+
+
+class CrossAttention(shared.DotProduct):
+    """Base of attention to whole sources, which stand in `constants`, one softmax over all of them."""
+
+    query_positions_name = cast(Any, None)
+    query_segment_ids_name = cast(Any, None)
+    recompute_kv_per_step = cast(Any, False)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the sources."""
+        raise NotImplementedError
+
+    def labels_of(self, source: str) -> dict[str, str]:
+        """The names of the constants with a source's positions and segments."""
+        return {}
+
+    def queries_together(self) -> int | None:
+        """How many queries `layer` takes in a block; None is all."""
+        return None
+
+    @property
+    def timing(self) -> Timing:
+        network = getattr(self, 'query_network', None)
+        return Timing() if network is None else network.timing
+
+    def streamed_constants(self, constants):
+        return set(self._label_names.values())
+
+    @property
+    def _label_names(self) -> dict[str, str]:
+        names = {'positions': self.query_positions_name, 'segments': self.query_segment_ids_name}
+        return {label: name for label, name in names.items() if name is not None}
+
+    def setup(self, input_spec, rngs, constants):
+        specs = [read_source(name, constants).channel_spec for name in self.sources]
+        shared.setup(self, input_spec, rngs, constants, specs[0])
+
+    def layer(self, x, *, training, constants=None):
+        mask, queries = self._whole_queries(x, training, constants)
+        source, rule = self._keys_values(x, training, constants), self._rule(training, constants)
+        context = windows.context(rule, queries, source, self.queries_together())
+        return Sequence(context.swapaxes(1, 2), mask)
+
+    def layer_with_emits(self, x, *, training, constants=None):
+        y = self.layer(x, training=training, constants=constants)
+        mask, queries = self._whole_queries(x, training, constants)
+        source, rule = self._keys_values(x, training, constants), self._rule(training, constants)
+        return y, self._emits(queries, source, mask, rule)
+
+    def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
+        network, inner = self.query_network, {'training': training, 'constants': constants, 'offset': offset}
+        empty = Sequence(jnp.zeros((batch_size, 0)), jnp.zeros((batch_size, 0), bool))
+        return CrossAttentionState(
+            source=None if self.recompute_kv_per_step else self._keys_values(empty, training, constants),
+            time=clock(batch_size, offset),
+            network=() if network is None else network.get_initial_state(batch_size, **inner),
+            labels={label: side_input.initial_state(batch_size, offset, _LABEL) for label in self._label_names},
+        )
+
+    def step(self, x, state, *, training, constants=None):
+        y, state, _ = self._step(x, state, training, constants)
+        return y, state
+
+    def step_with_emits(self, x, state, *, training, constants=None):
+        y, state, emits = self._step(x, state, training, constants)
+        return y, state, emits()
+
+    def _step(
+        self, x: Sequence, state: CrossAttentionState, training: bool, constants: Any
+    ) -> tuple[Sequence, CrossAttentionState, Callable[[], Any]]:
+        queries, network = self.input_projection.queries(self, x.mask_invalid()), state.network
+        if self.query_network is not None:
+            queries, network = self.query_network.step(queries, network, training=training, constants=constants)
+        times, time = tick(state.time, x.shape[1])
+        labels, waiting = {}, {}
+        for label, name in self._label_names.items():
+            block = side_input.integers(name, constants, x.shape[0])
+            block, waiting[label] = side_input.arrive(name, block, x, state.labels[label])
+            labels[label] = block.values
+        looking = shared.looking(queries, times, **labels)
+        source = self._keys_values(x, training, constants) if state.source is None else state.source
+        rule = self._rule(training, constants)
+        y = Sequence(rule.context(looking, [source]).swapaxes(1, 2), queries.mask)
+        new_state = CrossAttentionState(state.source, time, network, waiting)
+        return y, new_state, lambda: self._emits(looking, source, queries.mask, rule)
+
+    # --- queries and sources ----------------------------------------------------------------------------
+    def _whole_queries(self, x: Sequence, training: bool, constants: Any) -> tuple[jax.Array, Queries]:
+        queries = self.input_projection.queries(self, x.mask_invalid())
+        if self.query_network is not None:
+            queries = self.query_network.layer(queries, training=training, constants=constants)
+        times = jnp.broadcast_to(jnp.arange(queries.shape[1]), queries.shape[:2])
+        labels = shared.labels(self._label_names, constants, x)
+        return queries.mask, shared.looking(queries, times, **labels)
+
+    def _keys_values(self, x: Sequence, training: bool, constants: Any) -> KeyValues:
+        """All sources, one after the other."""
+        parts = []
+        for name in self.sources:
+            source = side_input.for_batch(name, read_source(name, constants), x.shape[0]).mask_invalid()
+            projected = self.input_projection.keys_values(self, source, getattr(self, f'{name}_projection', None))
+            keys, values = (
+                s if network is None else network.layer(s, training=training, constants=constants)
+                for s, network in zip(projected, (self.key_network, self.value_network), strict=True)
+            )
+            times = jnp.broadcast_to(jnp.arange(keys.shape[1]), keys.shape[:2])
+            labels = shared.labels(self.labels_of(name), constants, keys)
+            parts.append(shared.source(self, keys, values, times, **labels))
+        join = lambda *arrays: jnp.concatenate(arrays, axis=2 if arrays[0].ndim == 4 else 1)  # noqa: E731
+        return jax.tree.map(join, *parts)
+
+    def _rule(self, training: bool, constants: Any) -> Attention:
+        return shared.attention(self, -1, -1, training=training, constants=constants)
+
+    def _emits(self, queries: Queries, source: KeyValues, mask: jax.Array, rule: Attention) -> Any:
+        (name,) = self.sources
+        weights = rule.weights(queries, [source])
+        return CrossAttentionEmits({name: Sequence(weights.swapaxes(1, 2), mask)})
+
+
+def read_source(name: str, constants: Mapping[str, Any]) -> Sequence:
+    """The source of that name.
+
+    Raises:
+      LayerError: it is missing, or no Sequence with one channel axis.
+    """
+    source = side_input.read(constants, name, 'a Sequence (batch, time, channels)')
+    if not isinstance(source, Sequence) or source.ndim != 3:
+        got = f'{type(source).__name__} {getattr(source, "shape", "")}'
+        raise LayerError(f'constants[{name!r}] must be a Sequence (batch, time, channels), got {got}')
+    return source
+
+
+def check_source(layer: Any, names: tuple[str, ...]) -> None:
+    """Raises a LayerError for sources without a name, or a projection that needs queries and keys of one input."""
+    what = type(layer).__name__
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise LayerError(f'{what}: a source is the name of a constant, got {names!r}')
+    if isinstance(layer.input_projection, CombinedQueryKeyValueProjection):
+        raise LayerError(
+            f'{what}: CombinedQueryKeyValueProjection takes queries and keys from one input. '
+            'Give QueryAndKeyValueProjection(), or another with queries of their own'
+        )
