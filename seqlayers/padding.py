@@ -174,8 +174,8 @@ class TransposedWindow(_Kernel):
 
     The sum of T inputs has T * s outputs, and then `overlap` more. `causal` keeps the former, `valid` all,
     `same` the T * s after half the overlap, `semicausal_full` the T * s after all of it, which makes it the
-    transpose of a window of that padding; it alone does not step. (In the published library, the transposed
-    convolution of that padding drops s - 1 outputs instead, and has T * s of them only if ek = 2 * s - 1.)
+    transpose of a window of that padding. (In the published library, the transposed convolution of that padding
+    drops s - 1 outputs instead, and has T * s of them only if ek = 2 * s - 1.)
 
     Raises:
       ValueError: padding is not one of TRANSPOSED_PADDING_MODES, or a size is below 1.
@@ -216,7 +216,8 @@ class TransposedWindow(_Kernel):
     def mask_rule(self) -> Literal['repeat', 'all', 'any']:
         """Output o is valid iff input o // s is, or that and all inputs that add to o are, or any that adds.
 
-        For 'all', inputs before time 0 (padding and void) do not count, and inputs past the end are invalid.
+        For 'all', inputs before time 0 (padding and void) do not count, and inputs past the end are invalid. For
+        'any', steps mask the outputs that `layer` drops at the start, by the clock.
         """
         if self.overlap and self.padding == 'valid':
             return 'all'
@@ -225,20 +226,18 @@ class TransposedWindow(_Kernel):
     @property
     def told_offset(self) -> bool:
         """Whether steps need the offset."""
-        return self.mask_rule == 'all'
+        return self.mask_rule != 'repeat'
 
     def output_length(self, length: int) -> int:
         return length * self.stride + self._tail
 
     @cached_property
     def timing(self) -> Timing:
-        full = "A transposed window with padding 'semicausal_full' has no steps; use 'causal' or 'same'."
         return Timing(
             output_ratio=self.stride,
             input_latency=self.input_latency,
             output_latency=self.latency,
             receptive_field=self._sources,
-            blocked=full if self.padding == 'semicausal_full' else None,
         )
 
     @property

@@ -1,12 +1,15 @@
-"""Window functions and matrices of signal processing: NumPy tables, computed in float64."""
+"""Signal processing on arrays: windows and matrices (NumPy tables, computed in float64), framing, overlap-add."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from seqlayers import framing
 from seqlayers.declaration import Declared
+from seqlayers.padding import Padding, window
 
 
 def hann_window(length: int, periodic: bool = True, dtype: Any = np.float32) -> np.ndarray:
@@ -31,6 +34,33 @@ def _raised_cosine(length: int, periodic: bool, offset: float) -> np.ndarray:
         return np.ones(1)
     n = length if periodic and length % 2 == 0 else length - 1
     return offset - (1 - offset) * np.cos(2 * np.pi * np.arange(length) / n)
+
+
+class NamedWindow(Declared):
+    """A window of SciPy as a window function: a name, `(name, *parameters)`, or the beta of a Kaiser window.
+
+    Source: `scipy.signal.get_window`.
+
+    >>> NamedWindow('bartlett')(4).tolist()
+    [0.0, 0.5, 1.0, 0.5]
+    """
+
+    window: str | float | tuple
+
+    is_built = False
+
+    def __call__(self, length: int, periodic: bool = True, dtype: Any = np.float32) -> np.ndarray:
+        from scipy.signal import get_window  # a large module for a rare need
+
+        return np.asarray(get_window(self.window, length, fftbins=periodic and length % 2 == 0), dtype)
+
+
+get_window_fn = NamedWindow  # published spelling
+
+
+def get_window(name: str | float | tuple, length: int, periodic: bool = True, dtype: Any = np.float32) -> np.ndarray:
+    """`NamedWindow(name)(length, periodic, dtype)`; `periodic` as for `hann_window`."""
+    return NamedWindow(name)(length, periodic, dtype)
 
 
 class InverseSTFTWindow(Declared):
@@ -68,6 +98,40 @@ def window_table(window_fn: Callable | None, length: int) -> np.ndarray:
     if table.shape != (length,):
         raise ValueError(f'window_fn({length}) must return ({length},) values; it returned {table.shape}.')
     return table
+
+
+def frame(
+    x: jax.Array,
+    frame_length: int,
+    frame_step: int,
+    axis: int = -1,
+    pad_mode: Padding = 'reverse_causal_valid',
+    pad_value: float = 0,
+) -> jax.Array:
+    """Overlapping frames of an axis, padded as by `sl.Frame`: `(..., n, ...) -> (..., frames, frame_length, ...)`.
+
+    Raises:
+      ValueError: a length below 1, or an unknown padding.
+
+    >>> frame(jnp.arange(1, 6), 2, 2, pad_mode='causal').tolist()
+    [[0, 1], [2, 3], [4, 5]]
+    """
+    edges = window(frame_length, frame_step, 1, pad_mode)
+    moved = jnp.moveaxis(jnp.asarray(x), axis, 0)[None]
+    padded = jnp.pad(moved, [(0, 0), (edges.left, edges.right), *[(0, 0)] * (moved.ndim - 2)], constant_values=pad_value)
+    axis %= np.ndim(x)
+    return jnp.moveaxis(framing.frames(padded, frame_length, frame_step)[0], (0, 1), (axis, axis + 1))
+
+
+def overlap_and_add(frames: jax.Array, frame_step: int) -> jax.Array:
+    """The sum of frames that lie `frame_step` apart: `(..., n, length) -> (..., (n - 1) * frame_step + length)`.
+
+    >>> overlap_and_add(jnp.ones((3, 2)), 1).tolist()
+    [1.0, 2.0, 2.0, 1.0]
+    """
+    *outer, count, length = frames.shape
+    flat = framing.overlap_and_add(frames.reshape(-1, count, length), frame_step)
+    return flat.reshape(*outer, flat.shape[-1])
 
 
 def linear_to_mel_weight_matrix(

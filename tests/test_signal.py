@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 
 from seqlayers import signal
 
@@ -77,3 +78,50 @@ def test_mel_matrix():
 def test_mel_matrix_errors(arguments):
     with pytest.raises(ValueError, match='must be'):
         signal.linear_to_mel_weight_matrix(*arguments)
+
+
+@pytest.mark.parametrize('length', [64, 65])
+@pytest.mark.parametrize('name', ['hann', 'hamming', 'blackman', ('kaiser', 8.6), 8.6])
+def test_windows_by_name(name, length):
+    periodic = length % 2 == 0
+    expected = scipy.signal.get_window(name, length, fftbins=periodic)
+    np.testing.assert_allclose(signal.get_window(name, length), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        signal.get_window_fn(name)(length, periodic=False),
+        scipy.signal.get_window(name, length, fftbins=False),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ('length', 'step', 'mode', 'frames'),
+    [
+        (2, 1, 'causal', ['01', '12', '23', '34', '45']),
+        (2, 2, 'causal', ['01', '23', '45']),
+        (2, 3, 'causal', ['01', '34']),
+        (2, 3, 'same', ['12', '45']),
+        (7, 1, 'valid', []),
+    ],
+)
+def test_frame(length, step, mode, frames):
+    x = jnp.arange(1, 6)
+    expected = np.array([list(map(int, frame)) for frame in frames]).reshape(-1, length)
+    assert np.array_equal(signal.frame(x, length, step, pad_mode=mode), expected)
+    inner = signal.frame(jnp.stack([x, -x], 1)[None], length, step, axis=1, pad_mode=mode)
+    assert np.array_equal(inner, np.stack([expected, -expected], -1)[None])
+
+
+@pytest.mark.parametrize(('length', 'total'), [(2, '12045'), (3, '123450'), (4, '1238500')])
+def test_overlap_and_add(length, total):
+    frames = signal.frame(jnp.arange(1, 6), length, 3)
+    expected = list(map(int, total))[: (len(frames) - 1) * 3 + length]
+    assert signal.overlap_and_add(frames, 3).tolist() == expected
+    outer = jnp.stack([frames, 2 * frames])[None]
+    assert np.array_equal(signal.overlap_and_add(outer, 3), np.outer([1, 2], expected)[None])
+
+
+def test_frame_errors():
+    with pytest.raises(ValueError, match='kernel_size'):
+        signal.frame(jnp.arange(5), 0, 1)
+    with pytest.raises(ValueError, match='padding'):
+        signal.frame(jnp.arange(5), 2, 1, pad_mode='sideways')

@@ -1,6 +1,7 @@
 from seqlayers.context import LayerError
-from seqlayers.layers.overlap import Overlapping, overlap_and_add
-from seqlayers.layers.windows import Axis, Windowed, frames
+from seqlayers.framing import frames, overlap_and_add
+from seqlayers.layers.overlap import Overlapping
+from seqlayers.layers.windows import Axis, Windowed
 from seqlayers.padding import Padding
 
 

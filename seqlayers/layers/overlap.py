@@ -8,8 +8,9 @@ import numpy as np
 
 from seqlayers.clock import clock, tick
 from seqlayers.context import LayerError
+from seqlayers.framing import frames
 from seqlayers.layer import SequenceLayer
-from seqlayers.layers.windows import Axis, frames
+from seqlayers.layers.windows import Axis
 from seqlayers.padding import TransposedWindow, transposed_window
 from seqlayers.sequence import Sequence
 
@@ -22,7 +23,8 @@ class Overlapping(SequenceLayer):
 
     State: `()` if outputs of neighbours do not overlap; else a tuple of the sums that later inputs add to,
     `[batch, overlap, ...]`; with padding 'same' also the masks of the outputs that wait out its latency,
-    `[batch, overlap // 2]`; with 'valid' the masks of the inputs that still add to outputs and a clock.
+    `[batch, overlap // 2]`; with 'valid' and 'semicausal_full' the masks of the inputs that still add to outputs, and a
+    clock.
     """
 
     @property
@@ -62,7 +64,8 @@ class Overlapping(SequenceLayer):
         spec = jax.eval_shape(lambda values: self.spread(values, training=False), x)
         sums = jnp.zeros((batch_size, window.overlap, *spec.shape[2:]), spec.dtype)
         if window.told_offset:
-            return sums, jnp.ones((batch_size, reach(window)), bool), clock(batch_size, offset)
+            before = jnp.full((batch_size, reach(window)), window.mask_rule == 'all')
+            return sums, before, clock(batch_size, offset)
         return (sums, jnp.zeros((batch_size, window.latency), bool)) if window.latency else (sums,)
 
     def layer(self, x, *, training, constants=None):
@@ -81,13 +84,21 @@ class Overlapping(SequenceLayer):
         y = jnp.concatenate([y[:, : window.overlap] + sums, y[:, window.overlap :]], axis=1)
         if window.told_offset:
             times, now = tick(rest[1], x.shape[1])
-            seen = jnp.concatenate([rest[0], x.mask | (times < 0)], axis=1)
-            mask &= sums_mask(window, seen)
+            added = x.mask | (times < 0) if window.mask_rule == 'all' else x.mask
+            seen = jnp.concatenate([rest[0], added], axis=1)
+            valid = sums_mask(window, seen)
+            mask = mask & valid if window.mask_rule == 'all' else valid & ~self._is_dropped(times)
             rest = seen[:, x.shape[1] :], now
         elif window.latency:
             mask = jnp.concatenate([rest[0], mask], axis=1)
             mask, rest = mask[:, :length], (mask[:, length:],)
         return Sequence(self.finish(y[:, :length]), mask), (y[:, length:], *rest)
+
+    def _is_dropped(self, times: jax.Array) -> jax.Array:
+        """Whether `layer` drops an output, `(batch, time * stride)`: one of the first of the sum, or before it."""
+        stride = self.window.stride
+        outputs = times[:, :, None] * stride + jnp.arange(stride)
+        return outputs.reshape(len(times), -1) < self.window.latency
 
     def _masked(self, x: Sequence) -> jax.Array:
         return x.values if self.window.kernel_size == 1 else x.mask_invalid().values
@@ -123,23 +134,3 @@ def layer_mask(window: TransposedWindow, mask: jax.Array) -> jax.Array:
         return sums_mask(window, jnp.pad(mask, before))[:, window.latency : window.latency + length]
     valid = sums_mask(window, jnp.pad(mask, before, constant_values=True))
     return (valid & jnp.repeat(mask, window.stride, axis=1))[:, :length]
-
-
-def overlap_and_add(values: jax.Array, step: int) -> jax.Array:
-    """The sum of frames that lie `step` apart.
-
-    Shapes: `(batch, count, length, ...) -> (batch, max(0, (count - 1) * step + length), ...)`.
-
-    Nothing is scattered: cut into pieces of `step`, piece r of frame i stands at i + r.
-    """
-    batch, count, length, *channels = values.shape
-    pieces = -(-length // step)
-    pad = [(0, 0)] * values.ndim
-    pad[1:3] = (0, pieces), (0, pieces * step - length)
-    rows = jnp.pad(values, pad).reshape(batch, count + pieces, pieces, step, *channels)
-    # A row of count + pieces entries read as rows of one entry less moves each row right by its number.
-    rows = jnp.swapaxes(rows, 1, 2).reshape(batch, (count + pieces) * pieces, step, *channels)
-    rows = rows[:, : (count + pieces - 1) * pieces]
-    y = rows.reshape(batch, pieces, count + pieces - 1, step, *channels).sum(axis=1)
-    y = y.reshape(batch, (count + pieces - 1) * step, *channels)
-    return y[:, : max(0, (count - 1) * step + length)]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqlayers.context import LayerError
-from seqlayers.layers.windows import Axis, Windowed, frames, time_and_space
+from seqlayers.framing import frames
+from seqlayers.layers.windows import Axis, Windowed, time_and_space
 from seqlayers.padding import Padding
 from seqlayers.sequence import Sequence
 

@@ -64,18 +64,17 @@ class Conv1DTranspose(TransposedConvolution):
     |---|---|---|---|---|---|
     | 'causal', 'valid' | 1 | s | 0 | 0 | (1 - ceil(ek / s), 0) |
     | 'same' | 1 | s | ceil((overlap // 2) / s) | overlap // 2 | the same, (overlap // 2) / s later |
-    | 'semicausal_full' | cannot step | s | - | - | the same, overlap / s later |
+    | 'semicausal_full' | 1 | s | ceil(overlap / s) | overlap | the same, overlap / s later |
 
     Input i adds kernel tap `kernel_size - 1 - j` to output `i * s + j * dilation_rate`; the receptive field
     of each output phase is in `receptive_field_per_step`. Of the sum, 'causal' drops the overlap at the end,
     'same' half of it at the start, 'semicausal_full' all of it at the start. (The published layer drops s - 1
     outputs there, so that its length is not always time * s.)
 
-    Mask: output o is valid if input `o // s` is; for 'valid' if all inputs that add to it are (what follows
-    the data is invalid, and
-    so is all that it adds to: the published layer calls it valid for an item that fills the array); for
+    Mask: output o is valid if input `o // s` is; for 'valid' if all inputs that add to it are (what follows the data
+    is invalid, and so is all that it adds to: the published layer calls it valid for an item that fills the array); for
     'semicausal_full' if any is.
-    State: the sums that later inputs add to, `[batch, overlap, filters]`; for 'same' and 'valid' masks too.
+    State: the sums that later inputs add to, `[batch, overlap, filters]`; but for 'causal' masks too.
     Parameters: `kernel [kernel_size, in / groups, filters]`, `bias [filters]`; with weight normalization
     `scale [filters]`.
 

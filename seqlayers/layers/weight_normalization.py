@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -18,8 +19,11 @@ class WeightNormalization(Declared):
     """Base of the normalizations of a kernel, given to a convolution as its `kernel_constraint`.
 
     Like a layer it is a declaration; `build` returns a new one with parameters. Called with a kernel
-    `[..., filters]`, it returns the kernel to use.
+    `[..., filters]`, it returns the kernel to use. In published checkpoints its parameters stand at its `name`, by
+    default `kernel_constraint`.
     """
+
+    name: str | None = dataclasses.field(default=None, kw_only=True)
 
     _shape = None
 

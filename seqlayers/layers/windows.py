@@ -1,6 +1,5 @@
 """Layers that slide a window over time, whole and in steps: what convolution, pooling and framing share."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from seqlayers import buffers, padding
 from seqlayers.clock import clock, tick
 from seqlayers.context import LayerError
+from seqlayers.framing import frames
 from seqlayers.layer import SequenceLayer
 from seqlayers.layers.ring import SLACK, Ring
 from seqlayers.padding import Padding, Window
@@ -155,20 +155,6 @@ class Windowed(SequenceLayer):
 
     def _windows(self, x: Sequence, training: bool) -> Sequence:
         return Sequence(self.slide(x, self.axes[0], training), window_mask(self.window, x.mask))
-
-
-def frames(values: jax.Array, length: int, step: int, dilation: int = 1) -> jax.Array:
-    """All whole windows along axis 1: `(batch, time, ...) -> (batch, count, length, ...)`.
-
-    Window i holds timesteps `i * step + j * dilation`.
-    """
-    batch, time, *channels = values.shape
-    # One gather of whole runs of timesteps: windows begin and end at multiples of the common divisor.
-    run = math.gcd(length, step) if dilation == 1 else 1
-    starts = step // run * jnp.arange((time - (length - 1) * dilation - 1) // step + 1)
-    index = starts[:, None] + dilation * jnp.arange(length // run)
-    runs = values[:, : time // run * run].reshape(batch, time // run, run, *channels)
-    return jnp.take(runs, index, axis=1, mode='clip').reshape(batch, starts.shape[0], length, *channels)
 
 
 def window_mask(window: Window, mask: jax.Array) -> jax.Array:

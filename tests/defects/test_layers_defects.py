@@ -208,7 +208,6 @@ def test_l30_noise_has_a_key_of_its_own_and_is_the_same_in_steps():
 @pytest.mark.parametrize(
     'layer',
     [
-        sl.Conv1DTranspose(1, 5, strides=2, padding='semicausal_full'),
         sl.Bidirectional(sl.LSTM(1), sl.LSTM(1)),
         sl.Serial([sl.Lookahead(2), sl.GroupNormalization(1)]),
     ],

@@ -43,6 +43,7 @@ CASES = [
     ),
     Case(sl.Conv1DTranspose(3, 1, padding='same', use_bias=False)),
     Case(sl.Conv1DTranspose(3, 2, strides=3, padding='valid')),
+    Case(sl.Serial([sl.Lookahead(1), sl.Conv1DTranspose(3, 5, strides=2, padding='semicausal_full')])),
     Case(sl.Conv1DTranspose(3, 9, strides=2, padding='same')),
     Case(sl.Conv1DTranspose(4, 3, padding='causal', groups=2, use_weight_norm=True, activation=jax.nn.gelu)),
     Case(sl.Conv1DTranspose(3, 4, strides=2, padding='causal', compute_dtype='bfloat16')),
