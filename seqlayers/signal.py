@@ -118,7 +118,8 @@ def frame(
     """
     edges = window(frame_length, frame_step, 1, pad_mode)
     moved = jnp.moveaxis(jnp.asarray(x), axis, 0)[None]
-    padded = jnp.pad(moved, [(0, 0), (edges.left, edges.right), *[(0, 0)] * (moved.ndim - 2)], constant_values=pad_value)
+    widths = [(0, 0), (edges.left, edges.right), *[(0, 0)] * (moved.ndim - 2)]
+    padded = jnp.pad(moved, widths, constant_values=pad_value)
     axis %= np.ndim(x)
     return jnp.moveaxis(framing.frames(padded, frame_length, frame_step)[0], (0, 1), (axis, axis + 1))
 

@@ -153,7 +153,7 @@ def _stepped(rows: Rows, x: sl.Sequence, block_size: int, constants: Any, forget
     """What the steps emit at every edge, flushed and without the void timesteps."""
     model = tapped(rows, x, constants)
     x = x.pad_time(0, model.input_latency).pad_to_multiple(block_size)
-    initial = model.get_initial_state(x.shape[0], training=False, constants=constants)
+    initial = model.get_initial_state(x.shape[0], training=False, constants=constants, max_length=x.shape[1])
     step = stepper(model, constants, rows.emitted)
     blocks = [emitted for emitted, _ in steps(step, initial, x, block_size, forget_state)]
     joined = map(sl.Sequence.concatenate_sequences, zip(*blocks, strict=True))

@@ -36,8 +36,9 @@ def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | 
     last = np.minimum(np.arange(1, probes + 1) * together, time) - 1
     batches = _probes(model, item, np.arange(time) // together == np.arange(probes)[:, None])
     constants = jax.tree.map(lambda a: jnp.repeat(a, probes + 1, 0) if np.shape(a)[:1] == (1,) else a, constants)
-    axes = batch_axes(lambda n: model.get_initial_state(n, training=False, constants=constants))
-    initial = model.get_initial_state(probes + 1, training=False, constants=constants)
+    limits = {'training': False, 'constants': constants, 'max_length': time}
+    axes = batch_axes(lambda n: model.get_initial_state(n, **limits))
+    initial = model.get_initial_state(probes + 1, **limits)
 
     @jax.jit
     def look(state: Any, other: Any) -> list[Followed]:

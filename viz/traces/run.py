@@ -1,6 +1,5 @@
 """Running a model for a trace: whole or in blocks, on an input that is given or made up."""
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqlayers as sl
+from seqlayers.streaming import constants as side_inputs
 
 from .edges import Rows
 
@@ -53,19 +53,26 @@ def block_size_of(model: Any, block_size: int | None) -> int:
 
 
 def stepper(model: Any, constants: Mapping | None = None, collect: Callable | None = None) -> Callable:
-    """`step(x, state)` of a model, compiled: the output, or what `collect` makes of the emits, and the state.
+    """`step(x, state, start)` of a model, compiled: the output, or what `collect` makes of the emits, and the state.
 
-    The module is flattened once: doing it in every call is slow.
+    `start` is the number of the first timestep: constants that stream are cut into blocks. The module is flattened
+    once: doing it in every call is slow.
     """
     leaves, treedef = jax.tree.flatten(model)
+    streamed, fixed = side_inputs.split(model, constants)
 
     @jax.jit
-    def step(leaves: list, x: sl.Sequence, state: Any) -> tuple[Any, Any]:
+    def step(leaves: list, block: dict, x: sl.Sequence, state: Any) -> tuple[Any, Any]:
         model = jax.tree.unflatten(treedef, leaves)
-        y, state, emits = model.step_with_emits(x, state, training=False, constants=constants)
+        y, state, emits = model.step_with_emits(x, state, training=False, constants={**fixed, **block})
         return collect(emits) if collect else y, state
 
-    return functools.partial(step, leaves)
+    def at(x: sl.Sequence, state: Any, start: int) -> tuple[Any, Any]:
+        stop = start + x.shape[1]
+        known = {name: value[:, start:stop] for name, value in streamed.items()}
+        return step(leaves, side_inputs.pad_to(known, x.shape[1]), x, state)
+
+    return at
 
 
 def steps(
@@ -74,7 +81,7 @@ def steps(
     """Output and state of each block. `forget_state` hands the initial state to every call."""
     state, x = initial, x.unmask()  # one type for all blocks, so that there is one compilation
     for start in range(0, x.shape[1], block_size):
-        y, state = step(x[:, start : start + block_size], initial if forget_state else state)
+        y, state = step(x[:, start : start + block_size], initial if forget_state else state, start)
         yield y, state
 
 

@@ -122,7 +122,7 @@ def trace_state(
     item = x[:1].pad_to_multiple(block_size)
 
     def initial_state(batch_size: int) -> Any:
-        return model.get_initial_state(batch_size, training=False, constants=constants)
+        return model.get_initial_state(batch_size, training=False, constants=constants, max_length=item.shape[1])
 
     named = _named(model, jax.eval_shape(lambda: initial_state(x.shape[0])), '')
     alone = jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == x.shape[:1] else a, constants)
