@@ -1,6 +1,6 @@
 """Streamable sequence layers for JAX and Flax NNX: every layer runs whole or in steps, with identical results."""
 
-from seqlayers import interop, signal, testing
+from seqlayers import interop, models, signal, testing
 from seqlayers.attention.additive import AdditiveAttention
 from seqlayers.attention.banded import SelfAttentionEmits
 from seqlayers.attention.blockwise_self_attention import BlockwiseDotProductSelfAttention
@@ -137,10 +137,16 @@ from seqlayers.layers.weight_normalization import (
 )
 from seqlayers.layers.whole import GlobalEinopsRearrange, GlobalReshape, ReverseSequence
 from seqlayers.sequence import ChannelSpec, MaskedSequence, Sequence, sequence_mask
+from seqlayers.streaming.pool import Full, PooledStream, StreamPool
 from seqlayers.streaming.step_by_step import step_by_step
+from seqlayers.streaming.stream import Stream
 from seqlayers.timing import Timing
 
 __all__ = [
+    'Full',
+    'PooledStream',
+    'StreamPool',
+    'Stream',
     'StreamingLocalDotProductAttention',
     'StreamingDotProductAttention',
     'CrossAttentionEmits',
@@ -313,6 +319,7 @@ __all__ = [
     'Zoneout',
     'from_config',
     'interop',
+    'models',
     'sequence_mask',
     'signal',
     'step_by_step',
