@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqlayers.context import LayerError, OutputError
-from seqlayers.intervals import IntervalSet
 from seqlayers.layer import SequenceLayer
 from seqlayers.sequence import MaskedSequence, Sequence
 from seqlayers.testing.compare import Difference, first_difference, tolerance_for
-from seqlayers.testing.field import measured_support
+from seqlayers.testing.field import enough_time, field_text, hull_within, measured_support
 from seqlayers.testing.locate import Located, locate_in_layer, locate_in_steps
 from seqlayers.testing.report import Clause, ContractReport
 from seqlayers.testing.runs import OFFSETS, SPLITS, Runs, on_host
@@ -287,7 +286,7 @@ class _Check:
     def receptive_field(self) -> str:
         if not jnp.issubdtype(self.model.output_spec.dtype, jnp.inexact):
             raise _Inapplicable('the outputs are integers')
-        spec, time = self.x.channel_spec, _enough_time(self.timing)
+        spec, time = self.x.channel_spec, enough_time(self.timing)
         batch = self.x.shape[0] if self.runs.call['constants'] else min(self.x.shape[0], 3)
         call = self.runs.call_all_valid(time)
         high = 1 + int(self.x.values.max()) if jnp.issubdtype(spec.dtype, jnp.integer) else 8
@@ -298,7 +297,7 @@ class _Check:
             field, measured = self.timing.deps(o), np.flatnonzero(support[o]).tolist()
             if outside := [i for i in measured if i not in field]:
                 raise _Broken(f'output {o} depends on input {outside[0]}, outside of the declared {declared}', '', o)
-            reach = _hull_within(field, time)
+            reach = hull_within(field, time)
             if not self.exact_field or not reach or not mask[:, o].any():
                 continue
             seen_whole += 1
@@ -306,9 +305,9 @@ class _Check:
                 got = f'{measured[0]} to {measured[-1]}' if measured else 'none'
                 raise _Broken(f'output {o} declares inputs {reach[0]} to {reach[1]} and depends on {got}', '', o)
         if seen_whole or declared is None:
-            return f'{_field_text(declared)}: as measured on {seen_whole or len(support)} outputs'
+            return f'{field_text(declared)}: as measured on {seen_whole or len(support)} outputs'
         unseen = ', too wide to see all of it' if self.exact_field else ''
-        return f'{_field_text(declared)}: contains what was measured on {len(support)} outputs{unseen}'
+        return f'{field_text(declared)}: contains what was measured on {len(support)} outputs{unseen}'
 
     # --- comparing ----------------------------------------------------------------------------------------------
     def differs(self, y: Sequence) -> bool:
@@ -352,30 +351,6 @@ class _Broken(Exception):
         self.detail, self.layer, self.timestep = detail, layer, timestep
 
 
-def _enough_time(timing: Any) -> int:
-    """Enough inputs to see the whole field of every output phase, as far as that is affordable."""
-    ends = [abs(end) for end in timing.receptive_field or (0, 0) if np.isfinite(end)]
-    period = int(np.ceil(timing.period / timing.output_ratio))
-    affordable = min(128 / timing.output_ratio, 4096)  # each output takes a backward pass
-    time = min(int(sum(ends)) + 2 * max(period, timing.block_size) + 4, int(affordable))
-    return -(-time // timing.block_size) * timing.block_size
-
-
 def _parameter_name(path: tuple) -> str:
     keys = (getattr(k, 'name', getattr(k, 'idx', getattr(k, 'key', ''))) for k in path)
     return '/'.join(str(k) for k in keys if k != 'value')
-
-
-def _hull_within(field: IntervalSet, time: int) -> tuple[int, int] | None:
-    """First and last element of the field; None if a finite end lies outside of the timesteps 0 to `time - 1`."""
-    if field.hull is None:
-        return None
-    first, last = (max(field.hull[0], 0) if np.isinf(field.hull[0]) else field.hull[0]), field.hull[1]
-    last = time - 1 if np.isinf(last) else last
-    return (int(first), int(last)) if first >= 0 and last < time else None
-
-
-def _field_text(field: tuple | None) -> str:
-    if field is None:
-        return 'no input'
-    return f'({", ".join(str(end).replace("inf", "∞") for end in field)})'

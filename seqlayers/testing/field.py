@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from seqlayers.intervals import IntervalSet
 from seqlayers.layer import SequenceLayer
 from seqlayers.sequence import Sequence
 
@@ -54,3 +56,27 @@ def _by_change(run: Callable, x: Sequence) -> tuple[jax.Array, jax.Array]:
         return (z.values != y.values).any(axis=tuple(k for k in range(y.ndim) if k != 1))
 
     return jax.lax.map(support, jnp.arange(x.shape[1])).T, y.mask
+
+
+def enough_time(timing: Any) -> int:
+    """Enough inputs to see the whole field of every output phase, as far as that is affordable."""
+    ends = [abs(end) for end in timing.receptive_field or (0, 0) if np.isfinite(end)]
+    period = int(np.ceil(timing.period / timing.output_ratio))
+    affordable = min(128 / timing.output_ratio, 4096)  # each output takes a backward pass
+    time = min(int(sum(ends)) + 2 * max(period, timing.block_size) + 4, int(affordable))
+    return -(-time // timing.block_size) * timing.block_size
+
+
+def hull_within(field: IntervalSet, time: int) -> tuple[int, int] | None:
+    """First and last element of the field; None if a finite end lies outside of the timesteps 0 to `time - 1`."""
+    if field.hull is None:
+        return None
+    first, last = (max(field.hull[0], 0) if np.isinf(field.hull[0]) else field.hull[0]), field.hull[1]
+    last = time - 1 if np.isinf(last) else last
+    return (int(first), int(last)) if first >= 0 and last < time else None
+
+
+def field_text(field: tuple | None) -> str:
+    if field is None:
+        return 'no input'
+    return f'({", ".join(str(end).replace("inf", "∞") for end in field)})'
