@@ -65,11 +65,10 @@ def test_a_conformer_looks_two_frames_ahead_and_no_further():
     model = build(models.conformer(width=8, num_heads=2, past=3, kernel_size=3, ffn_width=8), sl.ChannelSpec((3,)))
     x, frame = vectors(40), 4
 
-    @jax.jit
     def output(values):
         return model.layer(x.replace(values=values), training=False).values[:, frame].sum()
 
-    used = np.abs(jax.grad(output)(x.values)).sum((0, 2)) > 0
+    used = np.abs(jax.jit(jax.grad(output))(x.values)).sum((0, 2)) > 0
     first, last = model.receptive_field
     assert np.flatnonzero(used).max() == 4 * frame + 4 * 2 + 3 == 4 * frame + last
     assert np.flatnonzero(used).min() == max(0, 4 * frame + first)
@@ -168,7 +167,7 @@ def test_sampled_text_has_the_probabilities_that_it_was_sampled_with(name):
 
 
 def test_dropout_is_the_same_in_steps():
-    model = build(models.conformer(width=8, num_heads=2, past=3, dropout=0.3), sl.ChannelSpec((3,)))
+    model = build(models.conformer(width=8, num_heads=2, num_layers=1, past=3, dropout=0.3), sl.ChannelSpec((3,)))
     x, rng = vectors(24), jax.random.key(3)
     y = jax.jit(lambda x: model.layer(x, training=True, rng=rng))(x)
     assert_same(y, jax.jit(lambda x: sl.step_by_step(model, x, training=True, rng=rng))(x))
@@ -235,10 +234,11 @@ def test_encoder_decoder_in_steps(options):
 def test_a_whole_source_is_encoded_once():
     source, x = vectors(5), ids(3)
     declaration = models.encoder_decoder(11, source_vocabulary=7, source_name='text', width=8, num_heads=2)
-    model = build(declaration, text=ids(5, vocabulary=7))
-    y = model.layer(x, training=False, constants={'text': ids(5, vocabulary=7)})
-    state = model.get_initial_state(2, training=False, constants={'text': ids(5, vocabulary=7)})
-    assert_same(y, model.step(x, state, training=False)[0])
+    text = ids(5, vocabulary=7)
+    model = build(declaration, text=text)
+    y = jax.jit(lambda x: model.layer(x, training=False, constants={'text': text}))(x)
+    state = jax.jit(lambda: model.get_initial_state(2, training=False, constants={'text': text}))()
+    assert_same(y, jax.jit(lambda x: model.step(x, state, training=False)[0])(x))
     with pytest.raises(sl.LayerError, match=r"reads constants\['text'\]"):
         model.layer(x, training=False, constants={'source': source})
 
@@ -252,7 +252,7 @@ def test_a_streaming_decoder_sees_its_look_ahead_of_the_source_and_no_more():
         constants = {'source': source.replace(values=values)}
         return jnp.square(model.layer(x, training=False, constants=constants).values[:, t]).sum()
 
-    used = np.abs(jax.grad(output)(source.values)).sum((0, 2)) > 0
+    used = np.abs(jax.jit(jax.grad(output))(source.values)).sum((0, 2)) > 0
     # By attention from t - 2 to t + 2; the encoder's block looks two further back.
     np.testing.assert_array_equal(np.flatnonzero(used), np.arange(t - 4, t + 3))
 
