@@ -1,6 +1,6 @@
 """Decoding on an accelerator: milliseconds a token, for windows and batches, beside the limit of the memory.
 
-`python benchmarks/decode.py [--layers 12] [--tokens 64]`. A decoder-only Transformer of width 1024 in bfloat16: 16 heads,
+`python benchmarks/decode.py [--layers 12] [--tokens 64]`. A decoder-only Transformer in bfloat16: width 1024, 16 heads,
 gated feed-forward of 4096, rotary positions. The limit is the time to read the weights and the caches once.
 """
 

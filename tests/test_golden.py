@@ -1,13 +1,10 @@
-"""Layers against inputs, weights and outputs of the published library; see golden/README.md.
-
-To list anew the cases that wait for a layer: `python -m tests.test_golden > tests/golden_not_built.txt`.
-"""
+"""Layers against inputs, weights and outputs of the published library; see golden/README.md."""
 
 import dataclasses
 import functools
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from seqlayers.interop import load_published
 from tests.golden_differences import DIFFERENCES, REFUSED, Difference
 
 GOLDEN = Path(__file__).parent / 'golden'
-NOT_BUILT = Path(__file__).parent / 'golden_not_built.txt'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +42,6 @@ class Golden:
         return {name: self.sequence(f'constants/{name}') for name in names}
 
     @property
-    def missing_types(self) -> list[str]:
-        """The layers in it that do not exist yet."""
-        return sorted({name for name in type_names(self.meta['config']) if not hasattr(sl, name)})
-
-    @property
     def tolerance(self) -> float:
         return 2e-2 if 'bfloat16' in json.dumps(self.meta['config']) else 1e-5
 
@@ -60,15 +51,6 @@ class Golden:
         abstract = jax.eval_shape(lambda: layer.build(spec, rngs=0, constants=self.constants))
         weights = {k.removeprefix('params/'): a for k, a in self.arrays.items() if k.startswith('params/')}
         return load_published(abstract, weights)
-
-
-def type_names(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        yield from (config['type'],) if 'type' in config else ()
-        config = list(config.values())
-    if isinstance(config, list):
-        for part in config:
-            yield from type_names(part)
 
 
 def golden_cases() -> list[Golden]:
@@ -81,10 +63,6 @@ def golden_cases() -> list[Golden]:
 
 
 CASES = golden_cases()
-
-
-def not_built() -> str:
-    return ''.join(f'{case.id} {", ".join(case.missing_types)}\n' for case in CASES if case.missing_types)
 
 
 # --- what both libraries say about a layer --------------------------------------------------------
@@ -186,26 +164,18 @@ def check(case: Golden, expected: dict[str, Any], got: dict[str, Any], differenc
         assert not agree(value, got[fact], case.tolerance), f'{fact} is no difference: take it from the list'
 
 
-RUNNABLE = [case for case in CASES if not case.missing_types]
-
-
-@pytest.mark.parametrize('case', [c for c in RUNNABLE if c.id in REFUSED], ids=lambda case: case.id)
+@pytest.mark.parametrize('case', [c for c in CASES if c.id in REFUSED], ids=lambda case: case.id)
 def test_refused(case: Golden):
     with pytest.raises(sl.LayerError, match=REFUSED[case.id][1]):
         sl.from_config(case.meta['config'])
 
 
-@pytest.mark.parametrize('case', [c for c in RUNNABLE if c.id not in REFUSED], ids=lambda case: case.id)
+@pytest.mark.parametrize('case', [c for c in CASES if c.id not in REFUSED], ids=lambda case: case.id)
 def test_golden(case: Golden):
     difference, expected = DIFFERENCES.get(case.id), published(case)
     for fact in difference.no_reference if difference else ():
         expected.pop(fact, None)
     check(case, expected, ours(case, case.build(), expected), difference)
-
-
-def test_cases_that_wait_for_a_layer_are_listed():
-    """The list may shrink, by the command at the top of this file, and never grows."""
-    assert not_built() == NOT_BUILT.read_text()
 
 
 # --- the comparison can fail ----------------------------------------------------------------------
@@ -243,7 +213,3 @@ def test_a_known_difference_is_asserted(facts):
         check(case, wrong, got, Difference('Q-0', {'block size': lambda case: 2}))
     with pytest.raises(AssertionError, match='block size is no difference'):
         check(case, expected, got, Difference('Q-0', {'block size': lambda case: 1}))
-
-
-if __name__ == '__main__':
-    print(not_built(), end='')
