@@ -39,7 +39,7 @@ class SelfAttentionState(NamedTuple):
 
 
 class BandedSelfAttention(shared.DotProduct):
-    """Base of the self-attention layers; a subclass declares fields and says what `horizons` are.
+    """Base of the self-attention layers; a subclass declares fields, and `horizons` where they are other ones.
 
     The queries of a block wait until their last key is there, so the layer is late by the future horizon. What
     they look at stands in a ring buffer, or, without a limit to the past, in one of `max_length` timesteps.
@@ -50,13 +50,9 @@ class BandedSelfAttention(shared.DotProduct):
     emits_weights: ClassVar[bool] = True
 
     @property
-    def horizons(self) -> tuple[int, int, int]:
+    def horizons(self: Any) -> tuple[int, int, int]:
         """Past and future in chunks of timesteps (-1 is no limit), and the length of a chunk."""
-        raise NotImplementedError
-
-    def queries_together(self) -> int | None:
-        """How many queries `layer` takes in a block; None is what suits the horizons."""
-        return None
+        return self.max_past_horizon, self.max_future_horizon, 1
 
     @property
     def timing(self) -> Timing:
@@ -104,12 +100,12 @@ class BandedSelfAttention(shared.DotProduct):
     def _whole(self, x: Sequence, training: bool, constants: Any) -> tuple[jax.Array, Queries, KeyValues]:
         projected = shared.project(self, x)
         queries, keys, values = shared.run(self, projected, training=training, constants=constants)
-        times = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
-        labels = shared.labels(self._label_names, constants, x)
+        of_queries, of_keys = (shared.labels(self._label_names, constants, s) for s in (queries, keys))
+        start = clock(x.shape[0])
         return (
             queries.mask,
-            shared.looking(queries, times, **labels),
-            shared.source(self, keys, values, times, **labels),
+            shared.looking(queries, start, **of_queries),
+            shared.source(self, keys, values, start, **of_keys),
         )
 
     def _attend(self, mask: jax.Array, queries: Queries, source: KeyValues, rule: Attention) -> Sequence:
@@ -180,7 +176,6 @@ class BandedSelfAttention(shared.DotProduct):
         (queries, keys, values), networks = shared.run_step(
             self, projected, state.networks, training=training, constants=constants
         )
-        times = state.time[:, None] + jnp.arange(x.shape[1])
         of_queries, of_keys, labels = {}, {}, {}
         for label, name in self._label_names.items():
             arriving, waiting = state.labels[label]
@@ -189,8 +184,8 @@ class BandedSelfAttention(shared.DotProduct):
             late, waiting = buffers.push(waiting, block)
             of_queries[label], of_keys[label], labels[label] = late.values, block.values, (arriving, waiting)
         queries, waiting = buffers.push(state.queries, queries)
-        cache, sources = state.cache.append(shared.source(self, keys, values, times, **of_keys))
-        looking = shared.looking(queries, times - waiting.shape[1], **of_queries)
+        cache, sources = state.cache.append(shared.source(self, keys, values, state.time, **of_keys))
+        looking = shared.looking(queries, state.time - waiting.shape[1], **of_queries)
         state = SelfAttentionState(cache, state.time + x.shape[1], waiting, networks, labels)
         return queries.mask, looking, sources, state
 

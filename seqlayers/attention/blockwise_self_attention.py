@@ -75,13 +75,8 @@ class BlockwiseDotProductSelfAttention(BandedSelfAttention):
     def __post_init__(self):
         if self.block < 1:
             raise LayerError(f'BlockwiseDotProductSelfAttention: block_size must be at least 1, got {self.block}')
-        queries = self.flash_attention_query_block_size
-        if queries is not None and (queries < 1 or queries % self.block):
-            raise LayerError(
-                'BlockwiseDotProductSelfAttention: flash_attention_query_block_size must be a multiple of '
-                f'block_size={self.block}, got {queries}'
-            )
         shared.check(self, self.max_past_horizon_blocks, self.max_future_horizon_blocks, self.block)
+        shared.check_queries_together(self, self.block)
 
     @property
     def horizons(self):

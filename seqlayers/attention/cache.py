@@ -50,6 +50,10 @@ class RingCache(NamedTuple):
     def size(self) -> int:
         return self.entries.times.shape[1]
 
+    @property
+    def window(self) -> int:
+        return self.size - SLACK
+
     def append(self, block: KeyValues) -> tuple[Self, list[KeyValues]]:
         """The cache with a block at its end, and what the queries of that block look at."""
         written = self._write(block)

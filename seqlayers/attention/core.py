@@ -71,6 +71,11 @@ class Dropout(NamedTuple):
     across_queries: bool
 
 
+def timesteps(first: jax.Array, n: int) -> jax.Array:
+    """The times `first`, `first + 1`, ...; int32, `(batch,) -> (batch, n)`."""
+    return first[:, None] + jnp.arange(n, dtype=jnp.int32)
+
+
 def hidden(times: jax.Array) -> jax.Array:
     """The times of keys that nobody may see."""
     return times - _FAR
@@ -105,7 +110,7 @@ class Attention:
       scale: of the queries.
       soft_cap: squashes logits into `(-soft_cap, soft_cap)`; None or 0 leaves them.
       bias: what relative positions add to the logits, `(batch, heads, queries, keys)`, of a source.
-      float32_logits: compute logits in float32, whatever the dtype of queries and keys.
+      float32_logits: compute logits in float32 or wider, whatever the dtype of queries and keys.
     """
 
     past: int = -1
@@ -125,7 +130,7 @@ class Attention:
         that sees nothing is zero.
         """
         b, _, m, _ = queries.values.shape
-        scaled = queries.values * self.scale
+        scaled = self._scaled(queries)
         logits = [self._logits(queries, scaled, source) for source in sources]
         seen = [self.seen(queries, source) for source in sources]
         if self.sinks is not None:
@@ -148,22 +153,24 @@ class Attention:
         return functools.reduce(jnp.add, parts)
 
     def fused_context(self, queries: Queries, source: KeyValues) -> jax.Array:
-        """`context()` by a fused kernel, where that offers what is asked for; for whole sequences.
+        """`context()` for whole sequences: by a fused kernel, where that offers what is asked for.
 
-        Nothing of size queries x keys is kept for the backward pass.
+        Nothing of size queries x keys is kept for the backward pass: it is computed again. Not so with dropout, whose
+        draws are dear.
         """
-        if not self._is_fusible(queries, source):
+        if self.dropout is not None:
             return self.context(queries, [source])
+        if not self._is_fusible(queries, source):
+            return jax.checkpoint(lambda queries, source: self.context(queries, [source]))(queries, source)
 
         @jax.checkpoint
-        def attend(queries: Queries, scale: float | jax.Array, source: KeyValues) -> jax.Array:
+        def attend(scaled: jax.Array, queries: Queries, source: KeyValues) -> jax.Array:
             seen = self.seen(queries, source)
-            heads_last = (queries.values * scale, source.keys, source.values)
-            q, k, v = (array.swapaxes(1, 2) for array in heads_last)
+            q, k, v = (array.swapaxes(1, 2) for array in (scaled, source.keys, source.values))
             context = dot_product_attention(q, k, v, seen[:, None])
             return jnp.where(seen.any(-1)[:, None, :, None], context.swapaxes(1, 2), 0)
 
-        return attend(queries, self.scale, source)
+        return attend(self._scaled(queries), queries, source)
 
     def seen(self, queries: Queries, source: KeyValues) -> jax.Array:
         """Which keys each query sees, bool `(batch, queries, keys)`."""
@@ -179,11 +186,14 @@ class Attention:
         return 0 if self.sinks is None else self.sinks.number
 
     def _is_fusible(self, queries: Queries, source: KeyValues) -> bool:
-        extras = (self.sinks, self.bias, self.dropout, self.precision)
+        extras = (self.sinks, self.bias, self.precision)
         is_plain = not self.soft_cap and all(extra is None for extra in extras)
         keys, values = source.keys, source.values
         is_one_dtype = queries.values.dtype == keys.dtype == values.dtype and keys.dtype.itemsize <= 4
         return is_plain and is_one_dtype and keys.shape == values.shape and keys.size > 0
+
+    def _scaled(self, queries: Queries) -> jax.Array:
+        return queries.values * jnp.asarray(self.scale, queries.values.dtype)
 
     def _logits(self, queries: Queries, scaled: jax.Array, source: KeyValues) -> jax.Array:
         """`(batch, heads, queries, keys)`."""
@@ -191,7 +201,9 @@ class Attention:
         kv_heads, n = source.keys.shape[1:3]
         # A key head serves a group of query heads. The group joins the query axis, so that a key is read once.
         grouped = scaled.reshape(b, kv_heads, heads // kv_heads * m, units)
-        dtype = jnp.float32 if self.float32_logits else None
+        dtype = jnp.result_type(scaled, source.keys)
+        if self.float32_logits:
+            dtype = jnp.promote_types(dtype, jnp.float32)
         logits = jnp.einsum(
             'bnqh,bnkh->bnqk', grouped, source.keys, precision=self.precision, preferred_element_type=dtype
         ).reshape(b, heads, m, n)

@@ -7,7 +7,7 @@ from flax import nnx
 from seqlayers.attention import shared
 from seqlayers.attention.projections import InputProjection, QueryAndKeyValueProjection
 from seqlayers.attention.relative import RelativePositionEmbedding
-from seqlayers.attention.sources import CrossAttention, check_source, read_source
+from seqlayers.attention.sources import CrossAttention, check_source
 from seqlayers.context import LayerError
 from seqlayers.initializers import embedding_normal, zeros
 from seqlayers.layer import SequenceLayer
@@ -21,7 +21,7 @@ class DotProductAttention(CrossAttention):
 
     | block size | output ratio | latencies | receptive field |
     |---|---|---|---|
-    | 1 | 1 | 0 | (0, 0), or that of `query_network`; the source is no part of it |
+    | 1 | 1 | 0, or those of `query_network` | (0, 0), or its own; the source is no part of it |
 
     Mask: that of the queries, as a rule the input's. Invalid timesteps of the source are not seen; a query that sees
     nothing gives 0.
@@ -41,7 +41,8 @@ class DotProductAttention(CrossAttention):
       The others: as in `DotProductSelfAttention`.
 
     Raises:
-      LayerError: as `DotProductSelfAttention`; or the source is missing, no Sequence, or has not one channel axis.
+      LayerError: as `DotProductSelfAttention`; or the source is missing, no Sequence, has not one channel axis, or has
+        other channels or another dtype than the one given to `build`.
 
     Source: Vaswani et al., arXiv 1706.03762.
 
@@ -99,7 +100,7 @@ class MultiSourceDotProductAttention(CrossAttention):
 
     | block size | output ratio | latencies | receptive field |
     |---|---|---|---|
-    | 1 | 1 | 0 | (0, 0), or that of `query_network`; the sources are no part of it |
+    | 1 | 1 | 0, or those of `query_network` | (0, 0), or its own; the sources are no part of it |
 
     Mask and state: as `DotProductAttention`, the sources one after the other. Emits nothing.
 
@@ -118,7 +119,7 @@ class MultiSourceDotProductAttention(CrossAttention):
 
     Raises:
       LayerError: as `DotProductAttention`; or as many names of positions or segments as sources are not given, or
-        sources differ in their channels and share a projection.
+        sources differ in their channels and share a projection, or one with its own is named `query` or `input`.
 
     Source: the published SequenceLayers library.
 
@@ -157,6 +158,12 @@ class MultiSourceDotProductAttention(CrossAttention):
     def __post_init__(self):
         check_source(self, self.sources)
         shared.check(self, -1, -1, stepped=['query_network'])
+        shared.check_queries_together(self)
+        if self.use_separate_kv_projections and (taken := {'query', 'input'}.intersection(self.sources)):
+            raise LayerError(
+                f'MultiSourceDotProductAttention: a source {taken.pop()!r} cannot have a projection of its own, as the '
+                'layer has one of that name. Rename the constant'
+            )
         for field in ('source_position_names', 'source_segment_ids_names'):
             names = getattr(self, field)
             if isinstance(names, tuple) and len(names) != len(self.sources):
@@ -182,24 +189,23 @@ class MultiSourceDotProductAttention(CrossAttention):
     def queries_together(self):
         return self.flash_attention_query_block_size
 
-    def setup(self, input_spec, rngs, constants):
-        self.source_specs = tuple(read_source(name, constants).channel_spec for name in self.sources)
-        if len(set(self.source_specs)) > 1 and not self.use_separate_kv_projections:
-            specs = ', '.join(f'{n} {s}' for n, s in zip(self.sources, self.source_specs, strict=True))
-            raise LayerError(
-                f'projects all sources by the same weights, and they differ: {specs}. '
-                'Give use_separate_kv_projections=True'
-            )
-        super().setup(input_spec, rngs, constants)
-
     def setup_projections(self, rngs):
         if not self.use_separate_kv_projections:
+            self._check_equal_sources()
             return super().setup_projections(rngs)
         self.input_projection.setup_queries(self, rngs, self.input_spec.shape[0])
         for name, spec in zip(self.sources, self.source_specs, strict=True):
             weights = SourceWeights()
             self.input_projection.setup_keys_values(self, weights, rngs, spec.shape[0])
             setattr(self, f'{name}_projection', weights)
+
+    def _check_equal_sources(self) -> None:
+        if len(set(self.source_specs)) > 1:
+            specs = ', '.join(f'{n} {s}' for n, s in zip(self.sources, self.source_specs, strict=True))
+            raise LayerError(
+                f'projects all sources by the same weights, and they differ: {specs}. '
+                'Give use_separate_kv_projections=True'
+            )
 
     def _emits(self, queries, source, mask, rule):
         return ()

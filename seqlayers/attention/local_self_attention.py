@@ -88,10 +88,6 @@ class LocalDotProductSelfAttention(BandedSelfAttention):
             )
         shared.check(self, past, future)
 
-    @property
-    def horizons(self):
-        return self.max_past_horizon, self.max_future_horizon, 1
-
     def queries_together(self):
         return self.query_block
 

@@ -85,6 +85,13 @@ class ShawRelativePositionEmbedding(RelativePositionEmbedding):
     param_dtype: Any = np.dtype('float32')
     compute_dtype: Any = np.dtype('float32')
 
+    def __post_init__(self):
+        if self.max_backward < 0 or self.max_forward < 0:
+            raise LayerError(
+                'ShawRelativePositionEmbedding: max_backward and max_forward must not be negative, got '
+                f'{self.max_backward} and {self.max_forward}'
+            )
+
     def setup(self, rngs):
         shape = (self.max_backward + self.max_forward + 1, self.num_heads, self.units_per_head)
         sharding, fan_in = self.embedding_sharding, self.num_heads * self.units_per_head
@@ -123,6 +130,15 @@ class T5RelativePositionEmbedding(RelativePositionEmbedding):
     bias_matrix_sharding: Any = None
     param_dtype: Any = np.dtype('float32')
     compute_dtype: Any = None
+
+    def __post_init__(self):
+        single = self.num_buckets // (4 if self.bidirectional else 2)
+        if single < 1 or self.max_distance <= single:
+            raise LayerError(
+                f'T5RelativePositionEmbedding: num_buckets must be at least {4 if self.bidirectional else 2}, and '
+                f'max_distance more than the {single} distances that have a bucket each; got {self.num_buckets} and '
+                f'{self.max_distance}'
+            )
 
     def setup(self, rngs):
         shape, sharding = (self.num_buckets, self.num_heads), self.bias_matrix_sharding

@@ -25,8 +25,8 @@ class DotProductSelfAttention(BandedSelfAttention):
     It runs in steps if the future is limited and the networks run in steps. Without a limit to the past,
     `get_initial_state` must be given `max_length`, the timesteps of the stream with its flush; a longer stream is an
     error, or gives NaN where compiled. A step reads its cache once. `layer` costs time x window if the
-    window is shorter than the sequence, and keeps no weights for the backward pass if it has none of sinks, soft
-    cap, relative positions and dropout.
+    window is shorter than the sequence, and keeps no weights for the backward pass, unless it drops some. A fused
+    kernel is used without sinks, soft cap, relative positions, dropout and precision.
 
     Mask: that of the queries, as a rule the input's. A timestep can be seen where its key and its value are
     valid. A query that sees nothing gives 0 (in the published library, the mean of whatever there is).
@@ -37,7 +37,8 @@ class DotProductSelfAttention(BandedSelfAttention):
     `max_future_horizon` queries; the states of the networks. Without a limit to the past R is `max_length`.
 
     Emits: `SelfAttentionEmits`. Its columns of keys are, in `layer`, the timesteps of the input; in a step,
-    the timesteps from `max_past_horizon + max_future_horizon` before the block to its end. Sinks come first.
+    the timesteps from `max_past_horizon + max_future_horizon` before the block to its end; without a limit to the
+    past all `max_length` timesteps. Sinks come first.
 
     Args:
       num_kv_heads: heads of keys and values. Each serves `num_heads / num_kv_heads` neighbouring heads of
@@ -115,7 +116,3 @@ class DotProductSelfAttention(BandedSelfAttention):
     def __post_init__(self):
         shared.check(self, self.max_past_horizon, self.max_future_horizon)
         shared.check_not_alone(self)
-
-    @property
-    def horizons(self):
-        return self.max_past_horizon, self.max_future_horizon, 1

@@ -29,7 +29,7 @@ class DotProductSelfAttentionV2(BandedSelfAttention):
         timesteps themselves: a cache keeps timesteps. (In the published library, they alone in `layer`.)
       flash_attention_query_block_size: how many queries `layer` takes together.
       flash_attention_key_block_size, experimental_remat_outer, experimental_remat_inner, use_kv_cache_ringbuffer:
-        without effect: weights are never kept for the backward pass, and the cache is a ring buffer.
+        without effect: weights are not kept for the backward pass, and the cache is a ring buffer.
       The others: as in `DotProductSelfAttention`. In a step, constants hold the timesteps of the block.
 
     Heads of queries that share a head of keys are neighbours, as in all attention layers here. (In the published
@@ -77,10 +77,7 @@ class DotProductSelfAttentionV2(BandedSelfAttention):
     def __post_init__(self):
         shared.check(self, self.max_past_horizon, self.max_future_horizon)
         shared.check_not_alone(self)
-
-    @property
-    def horizons(self):
-        return self.max_past_horizon, self.max_future_horizon, 1
+        shared.check_queries_together(self)
 
     def queries_together(self):
         return self.flash_attention_query_block_size

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import jax
 from flax import nnx
 
-from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide
+from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide, timesteps
 from seqlayers.attention.projections import CombinedQueryKeyValueProjection, InputProjection
 from seqlayers.attention.relative import RelativePositionEmbedding
 from seqlayers.combinators.combine import combine_mask
@@ -43,11 +43,17 @@ class DotProduct(SequenceLayer):
     num_sink_embeddings = cast(Any, 0)
     use_sink_scalars = cast(Any, False)
 
+    source_spec = cast(ChannelSpec, None)  # of what keys and values are made of; set when built
+
     published_names: ClassVar = {'dim_scale': 'per_dim_scale', 'dim_key_scale': 'per_dim_key_scale'}
 
     @property
     def kv_heads(self: Any) -> int:
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    def queries_together(self) -> int | None:
+        """How many queries `layer` takes in a block; None is what suits the horizons."""
+        return None
 
     def setup_projections(self: Any, rngs: nnx.Rngs) -> None:
         """Makes the weights of the projections."""
@@ -129,12 +135,25 @@ def check_not_alone(layer: Any) -> None:
         )
 
 
+def check_queries_together(layer: Any, block: int = 1) -> None:
+    """Raises a LayerError when `layer` cannot take queries in blocks as long as it is told."""
+    queries = layer.flash_attention_query_block_size
+    if queries is not None and (queries < 1 or queries % block):
+        raise LayerError(
+            f'{type(layer).__name__}: flash_attention_query_block_size must be {block} or a multiple of it, or None '
+            f'for what suits the horizons; got {queries}'
+        )
+
+
 def relative_position_names() -> list[str]:
     return sorted(cls.__name__ for cls in RelativePositionEmbedding.__subclasses__())
 
 
 def check_networks(layer: Any, block: int, stepped: PySequence[str]) -> None:
-    """Raises a LayerError when a network changes the rate, needs other blocks of timesteps or looks ahead."""
+    """Raises a LayerError when a network changes the rate, needs other blocks of timesteps or looks ahead.
+
+    Those that are not stepped may, if there are as many keys as values.
+    """
     for field in NETWORKS:
         network, what = getattr(layer, field), f'{type(layer).__name__}.{field}'
         if network is None:
@@ -147,6 +166,12 @@ def check_networks(layer: Any, block: int, stepped: PySequence[str]) -> None:
                 f'output ratio {network.output_ratio}, block size {network.block_size} and '
                 f'output latency {network.output_latency}'
             )
+    of_keys, of_values = (1 if n is None else n.output_ratio for n in (layer.key_network, layer.value_network))
+    if of_keys != of_values:
+        raise LayerError(
+            f'{type(layer).__name__}: key_network and value_network must have the same output ratio, got {of_keys} and '
+            f'{of_values}'
+        )
 
 
 # --- parameters -----------------------------------------------------------------------------------------
@@ -234,15 +259,21 @@ def run_step(layer: Any, sequences: list[Sequence], states: PySequence, **kwargs
     return outputs, new_states
 
 
-def source(layer: Any, keys: Sequence, values: Sequence, times: jax.Array, **labels: jax.Array) -> KeyValues:
-    """What queries look at: timesteps count where key and value are valid. `times` is `(batch, time)`.
+def source(layer: Any, keys: Sequence, values: Sequence, first: jax.Array, **labels: jax.Array) -> KeyValues:
+    """What queries look at, from the time `first` `(batch,)` on: timesteps count where key and value are valid.
 
-    `labels` may be `positions` and `segments`.
+    `labels` may be `positions` and `segments`, each `(batch, time)`.
     """
+    time = min(keys.shape[1], values.shape[1])  # a network that delays makes a whole sequence longer
+    keys, values = keys[:, :time], values[:, :time]
     mask = combine_mask(keys.mask, values.mask)
     keys, values = (Sequence(s.values, mask).mask_invalid() for s in (keys, values))
-    scaled = keys.values * _dim_scale(layer.dim_key_scale, keys.dtype) if layer.per_dim_key_scale else keys.values
-    return KeyValues(scaled.swapaxes(1, 2), values.values.swapaxes(1, 2), hide(times, mask), **labels)
+    scaled = keys.values
+    if layer.per_dim_key_scale:
+        scaled = scaled * _dim_scale(layer.dim_key_scale).astype(keys.dtype)
+    labels = {name: label[:, :time] for name, label in labels.items()}
+    times = hide(timesteps(first, time), mask)
+    return KeyValues(scaled.swapaxes(1, 2), values.values.swapaxes(1, 2), times, **labels)
 
 
 def labels(names: Mapping[str, str], constants: Context, x: Sequence) -> dict[str, jax.Array]:
@@ -251,8 +282,9 @@ def labels(names: Mapping[str, str], constants: Context, x: Sequence) -> dict[st
     return {label: side_input.whole(name, value, x.shape[1]).values for label, (name, value) in given.items()}
 
 
-def looking(queries: Sequence, times: jax.Array, **labels: jax.Array) -> Queries:
-    """Queries as `core.Attention` takes them. `times` is `(batch, time)`, `labels` as in `source`."""
+def looking(queries: Sequence, first: jax.Array, **labels: jax.Array) -> Queries:
+    """Queries as `core.Attention` takes them, from the time `first` `(batch,)` on; `labels` as in `source`."""
+    times = timesteps(first, queries.shape[1])
     return Queries(queries.mask_invalid().values.swapaxes(1, 2), times, **labels)
 
 
@@ -277,13 +309,11 @@ def attention(layer: Any, past: int, future: int, chunk: int = 1, *, training: b
 
 def _scale(layer: Any) -> float | jax.Array:
     scale = layer.units_per_head**-0.5 if layer.query_scale is None else layer.query_scale
-    if not layer.per_dim_scale:
-        return scale
-    return scale * _dim_scale(layer.dim_scale, _projected_specs(layer)[0].dtype)
+    return scale * _dim_scale(layer.dim_scale) if layer.per_dim_scale else scale
 
 
-def _dim_scale(parameter: nnx.Param, dtype: Any) -> jax.Array:
-    return (_SOFTPLUS_UNIT * jax.nn.softplus(parameter[...])).astype(dtype)
+def _dim_scale(parameter: nnx.Param) -> jax.Array:
+    return _SOFTPLUS_UNIT * jax.nn.softplus(parameter[...])
 
 
 def _sinks(layer: Any) -> Sinks | None:

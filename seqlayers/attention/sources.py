@@ -8,9 +8,7 @@ import jax.numpy as jnp
 
 from seqlayers.attention import shared, windows
 from seqlayers.attention.core import Attention, KeyValues, Queries
-from seqlayers.attention.projections import (
-    CombinedQueryKeyValueProjection,
-)
+from seqlayers.attention.projections import CombinedQueryKeyValueProjection
 from seqlayers.clock import clock, tick
 from seqlayers.context import LayerError
 from seqlayers.layers import side_input
@@ -55,14 +53,9 @@ class CrossAttention(shared.DotProduct):
         """The names of the constants with a source's positions and segments."""
         return {}
 
-    def queries_together(self) -> int | None:
-        """How many queries `layer` takes in a block; None is all."""
-        return None
-
     @property
     def timing(self) -> Timing:
-        network = getattr(self, 'query_network', None)
-        return Timing() if network is None else network.timing
+        return Timing() if self.query_network is None else self.query_network.timing
 
     def streamed_constants(self, constants):
         return set(self._label_names.values())
@@ -73,26 +66,35 @@ class CrossAttention(shared.DotProduct):
         return {label: name for label, name in names.items() if name is not None}
 
     def setup(self, input_spec, rngs, constants):
-        specs = [read_source(name, constants).channel_spec for name in self.sources]
-        shared.setup(self, input_spec, rngs, constants, specs[0])
+        self.source_specs = tuple(read_source(name, constants).channel_spec for name in self.sources)
+        shared.setup(self, input_spec, rngs, constants, self.source_specs[0])
 
     def layer(self, x, *, training, constants=None):
-        mask, queries = self._whole_queries(x, training, constants)
-        source, rule = self._keys_values(x, training, constants), self._rule(training, constants)
-        context = windows.context(rule, queries, source, self.queries_together())
-        return Sequence(context.swapaxes(1, 2), mask)
+        return self._layer(x, training, constants)[0]
 
     def layer_with_emits(self, x, *, training, constants=None):
-        y = self.layer(x, training=training, constants=constants)
-        mask, queries = self._whole_queries(x, training, constants)
-        source, rule = self._keys_values(x, training, constants), self._rule(training, constants)
-        return y, self._emits(queries, source, mask, rule)
+        y, emits = self._layer(x, training, constants)
+        return y, emits()
+
+    def _layer(self, x: Sequence, training: bool, constants: Any) -> tuple[Sequence, Callable[[], Any]]:
+        queries = self.input_projection.queries(self, x.mask_invalid())
+        if self.query_network is not None:
+            queries = self.query_network.layer(queries, training=training, constants=constants)
+        labels = shared.labels(self._label_names, constants, queries)
+        looking = shared.looking(queries, clock(x.shape[0]), **labels)
+        source, rule = self._keys_values(x.shape[0], training, constants), self._rule(training, constants)
+        context = windows.context(rule, looking, source, self.queries_together())
+        y = Sequence(context.swapaxes(1, 2), queries.mask)
+        return y, lambda: self._emits(looking, source, queries.mask, rule)
 
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
         network, inner = self.query_network, {'training': training, 'constants': constants, 'offset': offset}
-        empty = Sequence(jnp.zeros((batch_size, 0)), jnp.zeros((batch_size, 0), bool))
+        source = None
+        if not self.recompute_kv_per_step:
+            # The state must not hold the user's segments themselves, which would go with a state that is donated.
+            source = jax.tree.map(jnp.copy, self._keys_values(batch_size, training, constants))
         return CrossAttentionState(
-            source=None if self.recompute_kv_per_step else self._keys_values(empty, training, constants),
+            source=source,
             time=clock(batch_size, offset),
             network=() if network is None else network.get_initial_state(batch_size, **inner),
             labels={label: side_input.initial_state(batch_size, offset, _LABEL) for label in self._label_names},
@@ -112,41 +114,32 @@ class CrossAttention(shared.DotProduct):
         queries, network = self.input_projection.queries(self, x.mask_invalid()), state.network
         if self.query_network is not None:
             queries, network = self.query_network.step(queries, network, training=training, constants=constants)
-        times, time = tick(state.time, x.shape[1])
         labels, waiting = {}, {}
         for label, name in self._label_names.items():
             block = side_input.integers(name, constants, x.shape[0])
             block, waiting[label] = side_input.arrive(name, block, x, state.labels[label])
             labels[label] = block.values
-        looking = shared.looking(queries, times, **labels)
-        source = self._keys_values(x, training, constants) if state.source is None else state.source
+        looking = shared.looking(queries, state.time, **labels)
+        source = self._keys_values(x.shape[0], training, constants) if state.source is None else state.source
         rule = self._rule(training, constants)
         y = Sequence(rule.context(looking, [source]).swapaxes(1, 2), queries.mask)
+        _, time = tick(state.time, x.shape[1])
         new_state = CrossAttentionState(state.source, time, network, waiting)
         return y, new_state, lambda: self._emits(looking, source, queries.mask, rule)
 
-    # --- queries and sources ----------------------------------------------------------------------------
-    def _whole_queries(self, x: Sequence, training: bool, constants: Any) -> tuple[jax.Array, Queries]:
-        queries = self.input_projection.queries(self, x.mask_invalid())
-        if self.query_network is not None:
-            queries = self.query_network.layer(queries, training=training, constants=constants)
-        times = jnp.broadcast_to(jnp.arange(queries.shape[1]), queries.shape[:2])
-        labels = shared.labels(self._label_names, constants, x)
-        return queries.mask, shared.looking(queries, times, **labels)
-
-    def _keys_values(self, x: Sequence, training: bool, constants: Any) -> KeyValues:
+    # --- what both share --------------------------------------------------------------------------------
+    def _keys_values(self, batch_size: int, training: bool, constants: Any) -> KeyValues:
         """All sources, one after the other."""
         parts = []
-        for name in self.sources:
-            source = side_input.for_batch(name, read_source(name, constants), x.shape[0]).mask_invalid()
+        for name, spec in zip(self.sources, self.source_specs, strict=True):
+            source = source_for(name, constants, spec, batch_size)
             projected = self.input_projection.keys_values(self, source, getattr(self, f'{name}_projection', None))
             keys, values = (
                 s if network is None else network.layer(s, training=training, constants=constants)
                 for s, network in zip(projected, (self.key_network, self.value_network), strict=True)
             )
-            times = jnp.broadcast_to(jnp.arange(keys.shape[1]), keys.shape[:2])
             labels = shared.labels(self.labels_of(name), constants, keys)
-            parts.append(shared.source(self, keys, values, times, **labels))
+            parts.append(shared.source(self, keys, values, clock(batch_size), **labels))
         join = lambda *arrays: jnp.concatenate(arrays, axis=2 if arrays[0].ndim == 4 else 1)  # noqa: E731
         return jax.tree.map(join, *parts)
 
@@ -172,11 +165,28 @@ def read_source(name: str, constants: Mapping[str, Any]) -> Sequence:
     return source
 
 
+def source_for(name: str, constants: Mapping[str, Any], spec: ChannelSpec, batch_size: int) -> Sequence:
+    """The source of that name with the input's batch, zero where invalid.
+
+    Raises:
+      LayerError: it does not fit the batch, or the spec for which the layer was built.
+    """
+    source = side_input.for_batch(name, read_source(name, constants), batch_size)
+    if source.channel_spec != spec:
+        raise LayerError(
+            f'was built for a source of {spec}, and constants[{name!r}] has {source.channel_spec}. '
+            'Give it such a source, or build the declaration with this one'
+        )
+    return source.mask_invalid()
+
+
 def check_source(layer: Any, names: tuple[str, ...]) -> None:
     """Raises a LayerError for sources without a name, or a projection that needs queries and keys of one input."""
     what = type(layer).__name__
     if not names or not all(isinstance(name, str) and name for name in names):
         raise LayerError(f'{what}: a source is the name of a constant, got {names!r}')
+    if len(set(names)) < len(names):
+        raise LayerError(f'{what}: sources must be different constants, got {names!r}')
     if isinstance(layer.input_projection, CombinedQueryKeyValueProjection):
         raise LayerError(
             f'{what}: CombinedQueryKeyValueProjection takes queries and keys from one input. '

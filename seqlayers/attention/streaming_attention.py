@@ -21,7 +21,7 @@ class StreamingDotProductAttention(StreamingAttention):
 
     | block size | output ratio | input, output latency | receptive field |
     |---|---|---|---|
-    | 1 | 1 | max_future_horizon | (0, 0), or that of `query_network`; the source is no part of it |
+    | 1 | 1 | max_future_horizon, and what `query_network` adds | (0, 0), or its own; the source is no part of it |
 
     Behind layers that look ahead, by `a` timesteps, the queries are late already: then the latency is what is missing,
     `max(0, max_future_horizon - a)`.
@@ -32,7 +32,8 @@ class StreamingDotProductAttention(StreamingAttention):
     State: as `DotProductSelfAttention`, with a ring buffer of `max_past_horizon + max(a, max_future_horizon) + 8`
     timesteps of the source, and `max(0, max_future_horizon - a)` queries.
 
-    Emits: `CrossAttentionEmits`; the columns are those of `DotProductSelfAttention`, timesteps of the source.
+    Emits: `CrossAttentionEmits`. The columns of the source are, in `layer`, its timesteps; in a step, those from
+    `max_past_horizon + max(a, max_future_horizon)` before the block to its end. Sinks come first.
 
     Args:
       source_name: the name of a constant.
@@ -43,8 +44,8 @@ class StreamingDotProductAttention(StreamingAttention):
       The others: as in `DotProductSelfAttention`.
 
     Raises:
-      LayerError: as `DotProductSelfAttention`; or a horizon without limit; or the source is missing, no
-        Sequence, or in a step not as long as the input.
+      LayerError: as `DotProductSelfAttention`; or a horizon without limit; or the source is missing, no Sequence, of
+        other channels or another dtype than the one given to `build`, or in a step not as long as the input.
 
     Source: the published SequenceLayers library, arXiv 2507.23292.
 
@@ -89,27 +90,16 @@ class StreamingDotProductAttention(StreamingAttention):
     def __post_init__(self):
         check_streaming(self)
 
-    @property
-    def source(self):
-        return self.source_name
-
-    @property
-    def horizons(self):
-        return self.max_past_horizon, self.max_future_horizon
-
-    @property
-    def waits(self):
-        return self.use_query_delay_buffer
-
 
 class StreamingLocalDotProductAttention(StreamingAttention):
     """`StreamingDotProductAttention` whose weights `layer` computes and emits for windows of timesteps.
 
-    Shapes: `(batch, time, in) -> (batch, time, num_heads, units_per_head)`, with a source of as many timesteps.
+    Shapes: `(batch, time, in) -> (batch, time, num_heads, units_per_head)`, with a source of any length in `layer`.
+    (In the published library it must be as long as the input.)
 
     | block size | output ratio | input, output latency | receptive field |
     |---|---|---|---|
-    | 1 | 1 | max_future_horizon | (0, 0), or that of `query_network`; the source is no part of it |
+    | 1 | 1 | max_future_horizon, and what `query_network` adds | (0, 0), or its own; the source is no part of it |
 
     Mask and state: as `StreamingDotProductAttention`. Emits: as that, in `layer` the columns of
     `LocalDotProductSelfAttention`.
@@ -120,7 +110,7 @@ class StreamingLocalDotProductAttention(StreamingAttention):
       The others: as in `StreamingDotProductAttention`.
 
     Raises:
-      LayerError: as `StreamingDotProductAttention`; or `layer` gets a source of another length.
+      LayerError: as `StreamingDotProductAttention`; or a block that is not positive.
 
     Source: the published SequenceLayers library, arXiv 2507.23292.
 
@@ -170,29 +160,8 @@ class StreamingLocalDotProductAttention(StreamingAttention):
             raise LayerError(f'StreamingLocalDotProductAttention: block_size must be positive, got {self.query_block}')
         check_streaming(self)
 
-    @property
-    def source(self):
-        return self.source_name
-
-    @property
-    def horizons(self):
-        return self.max_past_horizon, self.max_future_horizon
-
-    @property
-    def waits(self):
-        return self.use_query_delay_buffer
-
     def queries_together(self):
         return self.query_block
-
-    def _attend(self, mask, queries, source, rule):
-        if queries.times.shape != source.times.shape:
-            raise LayerError(
-                f'takes a source as long as the input: constants[{self.source!r}] has '
-                f'{source.times.shape[1]} timesteps and the input {queries.times.shape[1]}. '
-                'StreamingDotProductAttention takes any'
-            )
-        return super()._attend(mask, queries, source, rule)
 
     def _whole_weights(self, queries, source, rule):
         return windows.weights(rule, queries, source, self.query_block)

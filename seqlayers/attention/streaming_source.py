@@ -9,7 +9,7 @@ from seqlayers import buffers
 from seqlayers.attention import shared, windows
 from seqlayers.attention.cache import RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries
-from seqlayers.attention.sources import CrossAttentionEmits, check_source, read_source
+from seqlayers.attention.sources import CrossAttentionEmits, check_source, read_source, source_for
 from seqlayers.clock import clock
 from seqlayers.context import LayerError
 from seqlayers.layers import side_input
@@ -35,52 +35,46 @@ class StreamingAttentionState(NamedTuple):
 class _Meeting(Timing):
     """Queries behind an offset meet a source that is not late; they wait until it is `future` timesteps ahead."""
 
-    def __init__(self, network: Timing, future: int, waits: bool):
-        super().__init__(receptive_field=network.deps, period=network.period, blocked=network.blocked)
-        self.future, self.waits = future, waits
+    def __init__(self, network: Timing, future: int, waits: bool, blocked: str | None):
+        super().__init__(receptive_field=network.deps, period=network.period, blocked=blocked)
+        self.network, self.future, self.waits = network, future, waits
 
     def output_offset(self, offset):
         return max(offset, self.future) if self.waits else offset
 
     def flush(self, steps, offset):
-        return steps + self.output_offset(offset) - offset
+        return self.network.flush(steps + self.output_offset(offset) - offset, offset)
 
 
 class StreamingAttention(shared.DotProduct):
     """Base of attention to a source that streams in time with the input, within horizons."""
 
     @property
-    def source(self) -> str:
+    def source(self: Any) -> str:
         """The name of the source."""
-        raise NotImplementedError
+        return self.source_name
 
     @property
-    def horizons(self) -> tuple[int, int]:
+    def horizons(self: Any) -> tuple[int, int]:
         """Past and future in timesteps."""
-        raise NotImplementedError
+        return self.max_past_horizon, self.max_future_horizon
 
     @property
-    def waits(self) -> bool:
+    def waits(self: Any) -> bool:
         """Whether queries wait here for what they look ahead to."""
-        return True
+        return self.use_query_delay_buffer
 
     @property
     def timing(self) -> Timing:
         network = Timing() if self.query_network is None else self.query_network.timing
         blocked = next((n.timing.blocked for n in shared.networks(self) if n is not None and n.timing.blocked), None)
-        timing = _Meeting(network, self.horizons[1], self.waits)
-        timing.blocked = blocked
-        return timing
+        return _Meeting(network, self.horizons[1], self.waits, blocked)
 
     def streamed_constants(self, constants):
         return {self.source}
 
     def setup(self, input_spec, rngs, constants):
         shared.setup(self, input_spec, rngs, constants, read_source(self.source, constants).channel_spec)
-
-    def queries_together(self) -> int | None:
-        """How many queries `layer` takes in a block; None is what suits the horizons."""
-        return None
 
     def layer(self, x, *, training, constants=None):
         mask, queries, source = self._whole(x, training, constants)
@@ -123,21 +117,21 @@ class StreamingAttention(shared.DotProduct):
         rule = self._rule(training, constants)
         y = Sequence(rule.context(queries, sources).swapaxes(1, 2), mask)
         sinks, keys = jnp.split(rule.weights(queries, sources), [rule.num_sinks], axis=-1)
-        columns = state.cache.columns(x.shape[1], sum(self.horizons))
+        columns = state.cache.columns(x.shape[1], state.cache.window)
         keys = jnp.take_along_axis(keys, columns[:, None, None], axis=-1)
         return y, new_state, self._emits(jnp.concatenate([sinks, keys], axis=-1), mask)
 
     # --- queries and source -----------------------------------------------------------------------------
     def _project(self, x: Sequence, constants: Any) -> list[Sequence]:
-        source = side_input.for_batch(self.source, read_source(self.source, constants), x.shape[0])
+        source = source_for(self.source, constants, self.source_spec, x.shape[0])
         queries = self.input_projection.queries(self, x.mask_invalid())
-        return [queries, *self.input_projection.keys_values(self, source.mask_invalid())]
+        return [queries, *self.input_projection.keys_values(self, source)]
 
     def _whole(self, x: Sequence, training: bool, constants: Any) -> tuple[jax.Array, Queries, KeyValues]:
         projected = self._project(x, constants)
         queries, keys, values = shared.run(self, projected, training=training, constants=constants)
-        query_times, key_times = (jnp.broadcast_to(jnp.arange(s.shape[1]), s.shape[:2]) for s in (queries, keys))
-        return queries.mask, shared.looking(queries, query_times), shared.source(self, keys, values, key_times)
+        start = clock(x.shape[0])
+        return queries.mask, shared.looking(queries, start), shared.source(self, keys, values, start)
 
     def _block(
         self, x: Sequence, state: StreamingAttentionState, training: bool, constants: Any
@@ -147,10 +141,9 @@ class StreamingAttention(shared.DotProduct):
         (queries, keys, values), networks = shared.run_step(
             self, projected, state.networks, training=training, constants=constants
         )
-        times = state.time[:, None] + jnp.arange(x.shape[1])
         queries, waiting = buffers.push(state.queries, queries)
-        cache, sources = state.cache.append(shared.source(self, keys, values, times))
-        looking = shared.looking(queries, times - state.ago[:, None])
+        cache, sources = state.cache.append(shared.source(self, keys, values, state.time))
+        looking = shared.looking(queries, state.time - state.ago)
         new_state = StreamingAttentionState(cache, state.time + x.shape[1], state.ago, waiting, networks)
         return queries.mask, looking, sources, new_state
 
@@ -158,11 +151,7 @@ class StreamingAttention(shared.DotProduct):
         return shared.attention(self, *self.horizons, training=training, constants=constants)
 
     def _attend(self, mask: jax.Array, queries: Queries, source: KeyValues, rule: Attention) -> Sequence:
-        if queries.times.shape == source.times.shape:
-            context = windows.context(rule, queries, source, self.queries_together())
-        else:
-            context = rule.fused_context(queries, source)
-        return Sequence(context.swapaxes(1, 2), mask)
+        return Sequence(windows.context(rule, queries, source, self.queries_together()).swapaxes(1, 2), mask)
 
     def _whole_weights(self, queries: Queries, source: KeyValues, rule: Attention) -> jax.Array:
         return rule.weights(queries, [source])

@@ -13,10 +13,10 @@ _SHORTEST_BLOCK = 64
 
 
 def context(attention: Attention, queries: Queries, source: KeyValues, block: int | None = None) -> jax.Array:
-    """`Attention.context` of queries to a source of the same timesteps; with limited horizons by windows.
+    """`Attention.context` of queries to a source, the times of both from 0 on; with limited horizons by windows.
 
-    Nothing of size queries x keys is kept for the backward pass, if the attention is one that a fused kernel offers.
-    `block` is the number of queries that are taken together; by default what suits the horizons.
+    Nothing of size queries x keys is kept for the backward pass, unless weights are dropped. `block` is the number of
+    queries that are taken together; by default what suits the horizons.
     """
     time, reach = queries.times.shape[1], attention_reach(attention)
     if reach is None:
@@ -26,7 +26,9 @@ def context(attention: Attention, queries: Queries, source: KeyValues, block: in
         block += -block % attention.chunk
         if time < 2 * block:
             return attention.fused_context(queries, source)
-    return _by_windows(attention.fused_context, attention, queries, source, block)
+    # Draws belong to rows of the batch, so with dropout blocks must not join it.
+    attend = _joined(attention.fused_context) if attention.dropout is None else _mapped(attention.context)
+    return _by_windows(attend, attention, queries, source, block)
 
 
 def weights(attention: Attention, queries: Queries, source: KeyValues, block: int) -> jax.Array:
@@ -35,7 +37,7 @@ def weights(attention: Attention, queries: Queries, source: KeyValues, block: in
     `(batch, heads, queries, sinks + past + block + future)`: key `sinks + i` of a query in block n is timestep
     `n * block - past + i`.
     """
-    return _by_windows(lambda q, s: attention.weights(q, [s]), attention, queries, source, block)
+    return _by_windows(_mapped(attention.weights), attention, queries, source, block)
 
 
 def attention_reach(attention: Attention) -> tuple[int, int] | None:
@@ -52,7 +54,7 @@ def _by_windows(
     source: KeyValues,
     block: int,
 ) -> jax.Array:
-    """`attend` for each block of queries and the keys that it can see."""
+    """`attend` to blocks of queries and the keys that each can see; blocks are the first axis of all."""
     reach = attention_reach(attention)
     assert reach is not None  # the caller has looked
     before, after = reach
@@ -65,15 +67,28 @@ def _by_windows(
     is_key = _pad(jnp.ones_like(source.times, bool), 1, *padding)
     padded = jax.tree.map(lambda a: _pad(a, _time_axis(a), *padding), source)
     padded = padded._replace(times=hide(padded.times, is_key))
-    index = starts[:, None] + jnp.arange(width)
 
     def window(array: jax.Array) -> jax.Array:  # (..., time, ...) -> (blocks, ..., width, ...)
-        axis = _time_axis(array)
-        return jnp.moveaxis(jnp.take(array, index, axis=axis), axis, 0)
+        return jax.vmap(lambda start: lax.dynamic_slice_in_dim(array, start, width, _time_axis(array)))(starts)
 
     windows = jax.tree.map(window, padded)
-    y = jax.vmap(attend)(_blocks_of(queries, block), windows)
-    return _join(y, time)
+    return _join(attend(_blocks_of(queries, block), windows), time)
+
+
+def _mapped(attend: Callable[[Queries, list[KeyValues]], jax.Array]) -> Callable[[Queries, KeyValues], jax.Array]:
+    """`attend` for each block."""
+    return jax.vmap(lambda queries, source: attend(queries, [source]))
+
+
+def _joined(attend: Callable[[Queries, KeyValues], jax.Array]) -> Callable[[Queries, KeyValues], jax.Array]:
+    """`attend` for all blocks as one batch: a fused kernel that has a mask cannot be mapped (jax 0.10 and 0.11)."""
+
+    def joined(queries: Queries, source: KeyValues) -> jax.Array:
+        blocks, batch = queries.times.shape[:2]
+        y = attend(*jax.tree.map(lambda a: a.reshape(blocks * batch, *a.shape[2:]), (queries, source)))
+        return y.reshape(blocks, batch, *y.shape[1:])
+
+    return joined
 
 
 def _by_blocks(attention: Attention, queries: Queries, source: KeyValues, block: int) -> jax.Array:

@@ -16,8 +16,9 @@ from seqlayers.sequence import Sequence
 class Repeat(SequenceLayer):
     """`num_repeats` copies of a layer one after the other, each with parameters of its own, run by one compiled body.
 
-    Shapes: `(batch, time, *channels)` kept, as the layer inside must keep them. Parameters carry a leading axis of
-    `num_repeats`. Compiling costs as much as one copy, however many there are.
+    Shapes: `(batch, time, *channels)` kept, as the layer inside must keep them; `layer` fills the time up to whole
+    blocks. Parameters carry a leading axis of `num_repeats`. Compiling costs as much as one copy, however many there
+    are.
 
     | block size | output ratio | latencies, receptive field |
     |---|---|---|
@@ -106,8 +107,9 @@ class Repeat(SequenceLayer):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
     def layer_with_emits(self, x, *, training, constants=None):
-        # Repetitions must keep the number of timesteps, so work on whole blocks of the layer.
-        block, length = self._facts.block_size, x.shape[1]
+        # Repetitions must keep the number of timesteps, so work on whole blocks of the layer. They stay whole: cut to
+        # the length of the input, outputs would depend on how far an item is padded.
+        block = self._facts.block_size
 
         def body(x: Sequence, repetition: tuple):
             child, i = repetition
@@ -124,7 +126,7 @@ class Repeat(SequenceLayer):
         y, (emits, statistics) = self._scan(body, x.pad_to_multiple(block).unmask(), unroll=self.unroll_layer)
         if training:
             nnx.update(self.child_layer, statistics)
-        return y[:, :length], emits
+        return y, emits
 
     def step_with_emits(self, x, state, *, training, constants=None):
         def body(carry: tuple, repetition: tuple):

@@ -1,7 +1,7 @@
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as PySequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,23 +45,36 @@ def infinity(dtype: np.dtype, sign: int) -> Any:
     return jnp.iinfo(dtype).max if sign > 0 else jnp.iinfo(dtype).min
 
 
-class _Max:
-    """Reduces to the greatest value."""
+class _Extreme(Pooling):
+    """Reduces to an extreme value, which of padding alone is infinite.
 
-    def fill(self: Any) -> Any:
-        return infinity(self.input_spec.dtype, -1)
+    Invalid outputs are 0: at an infinity, a linear map behind would have gradients of 0 * inf.
+    """
 
-    def slide(self: Any, x: Sequence, time: Axis, training: bool) -> jax.Array:
+    sign: ClassVar[int]  # of the infinity
+
+    def fill(self):
+        return infinity(self.input_spec.dtype, self.sign)
+
+    def layer(self, x, *, training, constants=None):
+        return super().layer(x, training=training, constants=constants).mask_invalid()
+
+    def step(self, x, state, *, training, constants=None):
+        y, state = super().step(x, state, training=training, constants=constants)
+        return y.mask_invalid().unmask(), state
+
+
+class _Max(_Extreme):
+    sign = -1
+
+    def slide(self, x, time, training):
         return self.reduce(x.values, time, jnp.max)
 
 
-class _Min:
-    """Reduces to the least value."""
+class _Min(_Extreme):
+    sign = 1
 
-    def fill(self: Any) -> Any:
-        return infinity(self.input_spec.dtype, 1)
-
-    def slide(self: Any, x: Sequence, time: Axis, training: bool) -> jax.Array:
+    def slide(self, x, time, training):
         return self.reduce(x.values, time, jnp.min)
 
 
@@ -131,7 +144,7 @@ class MaxPooling1D(_Max, Pooling1D):
 
     Block size, output ratio, latencies, receptive field, mask and state: those of `Conv1D` with
     kernel_size = pool_size. Padding and invalid timesteps count as minus infinity (the least value of an
-    integer dtype), which an invalid output may show.
+    integer dtype); invalid outputs are 0.
 
     Raises:
       LayerError: complex input, or an unknown padding.

@@ -30,6 +30,7 @@ CASES = [
     Case(sl.Parallel([sl.Dense(4), sl.Lookahead(1)], combination='product')),
     Case(sl.Repeat(sl.Dense(4, activation=jax.nn.tanh), 3), bfloat16=False),
     Case(sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Delay(1)]), 2)),
+    Case(sl.Repeat(sl.Serial([sl.Downsample1D(2), sl.Upsample1D(2)]), 2)),
     Case(sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dense(4)]), 2, remat=True), bfloat16=False),
     Case(
         sl.Serial([sl.Lookahead(1), sl.Repeat(sl.Residual([sl.Lookahead(1), sl.Dense(4)]), 2, unroll_step=True)]),
