@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 import seqlayers as sl
-from seqlayers.testing.quick import FAST_COMPILATION
+from seqlayers.testing.quick import fast_compilation
 
 SPEC = sl.ChannelSpec((4,))
 BATCH = 50  # seeds that a process takes at a time
@@ -30,7 +30,7 @@ class Failure(NamedTuple):
 def check(model: sl.SequenceLayer, run: dict[str, Any]) -> Failure | None:
     """The failure of a model in a run, if it does. An exception is one too, for the generator makes legal models."""
     try:
-        report = sl.testing.quick_check(model, SPEC, **run, compiler_options=FAST_COMPILATION)
+        report = sl.testing.quick_check(model, SPEC, **run, compiler_options=fast_compilation())
     except Exception as error:
         return Failure(frozenset({f'{type(error).__name__} {str(error).rpartition(": ")[2]}'}), repr(error))
     return Failure(frozenset(clause.name for clause in report.failures), repr(report)) if report.failures else None
@@ -85,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
             texts = map(check_seeds, batches)
         for batch, failures in zip(batches, texts, strict=True):
             found += len(failures)
-            print(*failures, f'{batch.stop - options.seed} of {options.count} checked, {found} failed', sep='\n\n', flush=True)
+            progress = f'{batch.stop - options.seed} of {options.count} checked, {found} failed'
+            print(*failures, progress, sep='\n\n', flush=True)
     return 1 if found else 0
 
 

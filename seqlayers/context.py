@@ -60,13 +60,17 @@ class Context(MutableMapping):
         named.tape, named.max_length = self.tape, self.max_length
         return named
 
+    def lasting(self, timesteps: int) -> 'Context':
+        """The same context, for a stream of at most so many timesteps."""
+        limited = self.at(self._next_name or '')
+        limited.max_length = timesteps
+        return limited
+
     def behind(self, ratio: Fraction) -> 'Context':
         """The same context for children behind layers of this output ratio, which see so many more timesteps."""
         if self.max_length is None or ratio == 1:
             return self
-        scaled = self.at(self._next_name or '')
-        scaled.max_length = math.ceil(self.max_length * ratio)
-        return scaled
+        return self.lasting(math.ceil(self.max_length * ratio))
 
     def folded(self, index: Any) -> 'Context':
         """The same context with another key: repetition `index` of a repeated layer."""

@@ -12,12 +12,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple, Self, cast
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from seqlayers.calls import ARGUMENTS, WRAPPERS, check_signature, explain
 from seqlayers.context import Context, LayerError, root_context
 from seqlayers.declaration import Declared, LayerDict, is_child_field
-from seqlayers.sequence import ChannelSpec, Sequence
+from seqlayers.sequence import ChannelSpec, Sequence, canonical_dtype
 from seqlayers.timing import Timing
 
 State = Any
@@ -208,12 +209,16 @@ class SequenceLayer(Declared):
         context.owner = built
         built.input_spec = input_spec
         built.setup(input_spec, rngs, context)
-        timing = built.timing
-        built._facts = _StepFacts(timing.block_size, timing.align, timing.output_ratio, timing.blocked)
+        built.settle()
         _check_author_methods(built)
         if built.output_spec is None:
             built.output_spec = self._output_spec_of(built, context)
         return built
+
+    def settle(self) -> None:
+        """Notes what steps must know of the timing; once the children are what they will be."""
+        timing = self.timing
+        self._facts = _StepFacts(timing.block_size, timing.align, timing.output_ratio, timing.blocked)
 
     def _output_spec_of(self, built: Self, context: Context) -> ChannelSpec:
         """The output of a leaf. Equal declarations have equal outputs, and a model repeats most of its layers."""
@@ -361,11 +366,14 @@ def _evaluate_output_spec(layer: SequenceLayer, context: Context) -> ChannelSpec
     abstract = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]
     sources = [leaf.shape[0] for leaf in leaves if getattr(leaf, 'ndim', 0)]
 
+    def as_long_as(x: Sequence, constant: jax.Array) -> jax.Array:
+        return jnp.zeros((constant.shape[0], x.shape[1], *constant.shape[2:]), canonical_dtype(constant.dtype))
+
     def run(x: Sequence, specs: list) -> Sequence:
         given = dict(zip(abstract, specs, strict=True))
         entries = jax.tree.unflatten(treedef, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
-        for name in layer.streamed_constants(entries):  # they are as long as the input
-            entries[name] = entries[name][:, : x.shape[1]]
+        for name in layer.streamed_constants(entries):
+            entries[name] = jax.tree.map(lambda a: as_long_as(x, a), entries[name])
         inner = Context(entries, jax.random.key(0), layer, context.path)
         return layer.layer(x, training=False, constants=inner)
 

@@ -271,3 +271,18 @@ def test_values_count_as_equal_only_where_both_are_valid():
 def test_a_declaration_is_refused():
     with pytest.raises(sl.LayerError, match='call its build first'):
         sl.testing.check_contract(sl.Dense(3))
+
+
+def test_a_fault_in_a_model_with_shared_layers_is_found():
+    layers = [sl.Ref('dense'), ForgetsItsState()]
+    model = sl.Shared({'dense': sl.Dense(3)}, sl.Serial(layers)).build(SPEC, rngs=0)
+    report = sl.testing.check_contract(model, clauses=['layer equals step'])
+    assert 'child_layer/layers_1 (ForgetsItsState)' in report.failures[0].detail
+
+
+def test_a_streamed_constant_may_be_longer_than_the_input():
+    source = {'source': sl.testing.random_sequence(SPEC, 20)}
+    model = sl.StreamingDotProductAttention('source', 2, 4, 4, 2).build(SPEC, rngs=0, constants=source)
+    x = sl.testing.random_sequence(SPEC, 17)
+    clauses = ['layer equals step', 'masks', 'gradients', 'end']
+    sl.testing.check_contract(model, x, constants=source, clauses=clauses).raise_if_failed()

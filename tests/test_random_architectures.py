@@ -15,7 +15,7 @@ import pytest
 
 import seqlayers as sl
 from scripts import fuzz
-from seqlayers.testing.quick import FAST_COMPILATION
+from seqlayers.testing.quick import fast_compilation
 
 SPEC = sl.ChannelSpec((4,))
 COUNT, IN_A_CLASS = 500, 50
@@ -30,7 +30,7 @@ def make_suite(seeds: range) -> type:
         def test_run(self, seed: int):
             model = sl.testing.random_architecture(seed, SPEC)
             run = sl.testing.random_run(model, seed)
-            sl.testing.quick_check(model, SPEC, **run, compiler_options=FAST_COMPILATION).raise_if_failed()
+            sl.testing.quick_check(model, SPEC, **run, compiler_options=fast_compilation()).raise_if_failed()
             check_grouping(model.layers)
 
     return Suite

@@ -127,7 +127,8 @@ class Autoregressive(SequenceLayer):
         length = self._output_length(x, constants)
         block = self.block_size
         blocks = max(math.ceil(x.shape[1] / block), math.ceil(length / self.output_ratio / block))
-        state = self.get_initial_state(x.shape[0], training=training, constants=constants)
+        limited = constants.lasting(blocks * block)
+        state = self.get_initial_state(x.shape[0], training=training, constants=limited)
         padded = x.pad_time(0, blocks * block - x.shape[1])
         y, _, emits = self.step_with_emits(padded, state, training=training, constants=constants)
         return y[:, :length], emits

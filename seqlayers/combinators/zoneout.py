@@ -55,7 +55,8 @@ class Zoneout(Wrapper):
         return (child, clock(batch_size, offset)) if training else (child,)
 
     def layer_with_emits(self, x, *, training, constants=None):
-        state = self.get_initial_state(x.shape[0], training=training, constants=constants)
+        limited = constants.lasting(x.shape[1])
+        state = self.get_initial_state(x.shape[0], training=training, constants=limited)
         y, _, emits = self.step_with_emits(x, state, training=training, constants=constants)
         return y, emits
 

@@ -117,7 +117,17 @@ def project(layer: Any, c: Sequence) -> Sequence:
 
 
 def combine_with(layer: Any, x: Sequence, c: Sequence) -> Sequence:
-    """The input with the projected conditioning, of which one timestep serves all. Valid is what is so in both."""
+    """The input with the projected conditioning, of which one timestep serves all. Valid is what is so in both.
+
+    Raises:
+      LayerError: their channels do not broadcast.
+    """
+    own, other = x.channel_shape, _combined_shape(layer, c)
+    if any(m != n and 1 not in (m, n) for m, n in zip(reversed(own), reversed(other), strict=False)):
+        raise LayerError(
+            f'cannot combine channels {own} of the input with {other} of the conditioning; they must broadcast. A '
+            'linear projection gives them the shape of the input'
+        )
     values, mask = (jnp.broadcast_to(a, (*x.shape[:2], *a.shape[2:])) for a in (c.values, c.mask))
     c = Sequence(values, mask)
     combination = Combination(layer.combination)
@@ -132,6 +142,14 @@ def combine_with(layer: Any, x: Sequence, c: Sequence) -> Sequence:
     if combination is Combination.AFFINE_SCALE:
         return scaled
     return combine([scaled, Sequence(values[:, :, 1], mask)], CombinationMode.ADD)
+
+
+def _combined_shape(layer: Any, c: Sequence) -> tuple[int, ...]:
+    """The channels of the conditioning that meet those of the input: not the last axis, where they are joined."""
+    combination = Combination(layer.combination)
+    if combination in (Combination.CONCAT, Combination.CONCAT_BEFORE):
+        return (*c.channel_shape[:-1], 1)
+    return c.channel_shape[1:] if combination is Combination.AFFINE else c.channel_shape
 
 
 def at_times(c: Sequence, times: jax.Array) -> Sequence:

@@ -52,7 +52,7 @@ class OverlapAdd(Overlapping):
 
     Block size, output ratio, latencies, receptive field, mask and state: those of `Conv1DTranspose` with
     kernel_size = frame_length and strides = frame_step. `padding` is 'valid', 'causal' or 'semicausal_full';
-    the last has no steps, and undoes a `Frame` of the same padding, sample by sample. (The published layer
+    the last undoes a `Frame` of the same padding, sample by sample. (The published layer
     ends frame_step - 1 samples earlier there, and its mask is as much ahead.)
 
     Raises:

@@ -188,10 +188,7 @@ def _decay_between(g: jax.Array) -> jax.Array:
 def _decayed_products(q: jax.Array, k: jax.Array, g: jax.Array) -> jax.Array:
     """The products `(..., t, s)` of queries and decayed keys, where each key has its own decay.
 
-    A matrix product would need factors greater than 1, which overflow. As elementwise operations under a sum it is
-    one loop, which keeps nothing but the result.
+    A matrix product would need factors greater than 1, which overflow.
     """
-    time, sums = np.arange(g.shape[-2]), jnp.cumsum(g, axis=-2)
-    between = sums[..., :, None, :] - sums[..., None, :, :]
-    decay = jnp.exp(jnp.where((time[:, None] >= time)[..., None], between, -jnp.inf))
+    decay = jnp.moveaxis(_decay_between(jnp.moveaxis(g, -1, 0)), 0, -1)
     return jnp.sum(q[..., :, None, :] * k[..., None, :, :] * decay, axis=-1)

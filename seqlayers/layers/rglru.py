@@ -129,8 +129,8 @@ class RGLRU(LinearRecurrence):
             raise LayerError(f'RGLRU: scan_type must be one of {", ".join(_SCAN_TYPES)}; got {self.scan_type!r}')
         if not self.only_real and self.units % 2:
             raise LayerError(f'RGLRU: complex channels are pairs, so units must be even; got {self.units}')
-        if not self.only_real and self.min_rad >= _MAX_RADIUS:
-            raise LayerError(f'RGLRU: min_rad must be below {_MAX_RADIUS}, got {self.min_rad}')
+        if not 0 <= self.min_rad < _MAX_RADIUS:
+            raise LayerError(f'RGLRU: min_rad must be at least 0 and below {_MAX_RADIUS}, got {self.min_rad}')
         check_sizes(self, 'units', 'num_heads')
         if self._width % self.num_heads:
             raise LayerError(f'RGLRU: num_heads must divide the width {self._width}, got {self.num_heads}')

@@ -95,12 +95,13 @@ class InverseSTFT(Composite):
     `OverlapAdd`, less the frames that the window multiplies by zero.
 
     It undoes `STFT` if `window_fn` is `signal.InverseSTFTWindow(frame_step, window_fn of the STFT)`
-    (Griffin and Lim, 1984): with 'semicausal_full' on both sides without delay; or in steps, with
-    'semicausal' on the way there and 'causal' back, frame_length - frame_step output timesteps late.
+    (Griffin and Lim, 1984): with 'semicausal_full' on both sides without delay in `layer`; with 'semicausal' on the way
+    there and 'causal' back frame_length - frame_step output timesteps late. (Together they read less than their fields
+    declare: give `check_contract` `exact_receptive_field=False`.)
 
     Args:
       window_fn: makes the window of a length; None for none.
-      time_padding: 'causal', 'valid' or 'semicausal_full' (no steps).
+      time_padding: 'causal', 'valid' or 'semicausal_full'.
       fft_padding: 'right' or 'center', as for the `STFT`.
 
     Raises:

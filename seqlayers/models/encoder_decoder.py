@@ -163,7 +163,8 @@ class EncoderDecoder(SequenceLayer):
         source = self._source(constants)
         encoder = self.encoder.build(source.channel_spec, rngs=rngs, constants=constants.at('encoder'))
         self.encoder = encoder
-        encoded = jax.eval_shape(lambda: encoder.layer(source, training=False, constants=constants.at('encoder')))
+        inside = constants.at('encoder')
+        encoded = jax.eval_shape(lambda source: encoder.layer(source, training=False, constants=inside), source)
         inner = self._inner(constants, encoded).at('decoder')
         self.decoder = self.decoder.build(input_spec, rngs=rngs, constants=inner)
         self.output_spec = self.decoder.output_spec

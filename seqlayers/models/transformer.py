@@ -29,7 +29,8 @@ def transformer(
 
     A step may take a whole prompt at once, and then single tokens. The state is a ring buffer of `past + 8` timesteps
     of keys and values for each layer, however long the stream. With `past=-1`, no limit, it is `max_length` timesteps,
-    to be told to `get_initial_state`.
+    to be told to `get_initial_state`; tokens beyond that give NaN. Prompts of different lengths end together: put the
+    invalid timesteps before them.
 
     Args:
       width: the channels between the blocks.

@@ -3,6 +3,7 @@ from collections.abc import Sequence as PySequence
 from seqlayers.combinators.repeat import Repeat
 from seqlayers.combinators.residual import Residual
 from seqlayers.combinators.serial import Serial
+from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer
 from seqlayers.layers.activation import GatedTanhUnit, Relu
 from seqlayers.layers.convolution import Conv1D
@@ -50,7 +51,14 @@ def wavenet(
     >>> declaration.build(sl.ChannelSpec((1,)), rngs=0).output_spec
     ChannelSpec((256,), float32)
     """
-    blocks = [wavenet_block(width, skip_width, d, kernel_size=kernel_size, name=f'dilated_{d}') for d in dilations]
+    sizes = {'outputs': outputs, 'width': width, 'skip_width': skip_width, 'kernel_size': kernel_size}
+    sizes |= {'num_stacks': num_stacks, 'dilations': min(dilations, default=0)}
+    if small := {name: size for name, size in sizes.items() if size < 1}:
+        raise LayerError(f'wavenet: sizes must be at least 1, got {small}')
+    blocks = [
+        wavenet_block(width, skip_width, dilation, kernel_size=kernel_size, name=f'block_{i}')
+        for i, dilation in enumerate(dilations)
+    ]
     layers = [
         Conv1D(width + skip_width, kernel_size, padding='causal', name='input'),
         Repeat(Serial(blocks, name='stack'), num_stacks, name='stacks'),

@@ -22,8 +22,8 @@ class CompiledStep:
     than many a step. States are donated, so that caches are written in place.
 
     Attributes:
-      model: what runs: the model with its repetitions unstacked, but not in training, as random draws go by the
-        place of a layer.
+      model: what runs: the model with its repetitions unstacked, but not with a key, as random draws go by the place
+        of a layer. It has the weights of now.
       compilations: how often the step was compiled; once for each block length.
       steps: how many have run. seconds: how long they took, without those that compiled.
     """
@@ -43,7 +43,7 @@ class CompiledStep:
         name = type(model).__name__
         if not model.is_built:
             raise LayerError(f'{name} is a declaration: build it, and stream the model that build returns')
-        self.model = model if training else unstack(model)
+        self.model = unstack(model) if rng is None else model
         self.block_size = self.model.block_size if block_size is None else block_size
         if self.block_size < 1 or self.block_size % self.model.block_size:
             raise LayerError(f'block_size must be a multiple of that of {name}, {model.block_size}; got {block_size}')

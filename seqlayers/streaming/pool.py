@@ -64,7 +64,9 @@ class PooledStream:
         missing += -(self.waiting + missing) % self._pool.block_size
         spec = self._pool.model.input_spec
         self._append(Sequence(np.zeros((1, missing, *spec.shape), spec.dtype), np.zeros((1, missing), bool)))
-        self._pool.release_if_done(self)
+        if self.is_done:
+            self._fill_up()
+            self._pool.release_if_done(self)
 
     def read(self) -> Sequence:
         """The outputs since the last call: a Sequence `(1, time, *channels)`, perhaps of no timesteps."""
@@ -102,10 +104,17 @@ class PooledStream:
         y = y[:, dropped:]
         if self._length is not None:
             y = y[:, : max(0, self._length - self._emitted)]
-            if self.is_done:  # what layer has beyond that is invalid
-                y = y.pad_time(0, max(0, self._length - self._emitted - y.shape[1]))
         self._emitted += y.shape[1]
         self._outputs.append(y)
+        if self.is_done:
+            self._fill_up()
+
+    def _fill_up(self) -> None:
+        """What `layer` has beyond all outputs is invalid."""
+        spec, missing = self._pool.model.output_spec, max(0, (self._length or 0) - self._emitted)
+        self._emitted += missing
+        invalid = np.zeros((1, missing, *spec.shape), spec.dtype), np.zeros((1, missing), bool)
+        self._outputs.append(Sequence(*invalid))
 
 
 class StreamPool:
@@ -157,6 +166,7 @@ class StreamPool:
         self.queue = 64 * self.block_size if queue is None else queue
         if self.queue < self.block_size:
             raise LayerError(f'StreamPool: queue must hold a block of {self.block_size} timesteps, got {self.queue}')
+        self._longest_block = rows.longest_block(self.model, self.block_size)
         self._axes = rows.batch_axes(self._step.initial_state_of)
         self._initial, self._state = self._step.initial_leaves(), self._step.initial_leaves()
         self._set_anew = jax.jit(self._traced_reset, donate_argnums=0)
@@ -244,8 +254,8 @@ class StreamPool:
             self._fresh.difference_update(starting)
 
     def _traced_reset(self, state: list, initial: list, fresh: jax.Array) -> list:
-        return rows.select(fresh, initial, state, jax.tree.leaves(self._axes))
+        return rows.select(fresh, initial, state, jax.tree.leaves(self._axes), shared='old')
 
     def _keep_resting(self, step: Any, state: Any, active: jax.Array) -> tuple[Sequence, Any]:
         y, new = step(state)
-        return y, rows.advance(active, new, state, self._axes, self.block_size)
+        return y, rows.advance(active, new, state, self._axes, self._longest_block)

@@ -143,7 +143,12 @@ class Stream:
         whole = self._waiting.shape[1] // block * block
         for start in range(0, whole, block):
             constants = {name: value[:, start : start + block] for name, value in self._constants.items()}
-            y, self._state = self._step(self._state, self._waiting[:, start : start + block], constants)
+            try:
+                y, self._state = self._step(self._state, self._waiting[:, start : start + block], constants)
+            except Exception as error:
+                self.is_closed = True  # the state went into the step that failed
+                error.add_note('The stream has ended here; reset() begins a new one.')
+                raise
             outputs.append(y[:, self._to_drop :])
             self._to_drop = max(0, self._to_drop - y.shape[1])
         self._waiting = self._waiting[:, whole:]
@@ -159,11 +164,15 @@ class Stream:
             raise LayerError(f'Stream.push: constants that stream are {wanted}, got {", ".join(given) or "none"}')
         joined = {}
         for name, before in self._constants.items():
-            if given[name].shape[1] != time:
-                raise LayerError(
-                    f'Stream.push: constants[{name!r}] has {given[name].shape[1]} timesteps, and the chunk {time}'
-                )
             new = jax.tree.map(np.asarray, given[name])
+            wanted = (*before.shape[:1], time, *before.shape[2:])
+            if isinstance(new, Sequence) != isinstance(before, Sequence) or new.shape != wanted:
+                kind = 'a Sequence' if isinstance(before, Sequence) else 'an array'
+                raise LayerError(
+                    f'Stream.push: constants[{name!r}] must be {kind} {list(wanted)}, for the {time} timesteps of the '
+                    f'chunk; got {type(new).__name__} {list(np.shape(getattr(new, "values", new)))}'
+                )
+            new = new.astype(before.dtype)
             joined[name] = before.concatenate(new) if isinstance(before, Sequence) else np.concatenate([before, new], 1)
         self._constants = joined
 

@@ -303,7 +303,9 @@ class _Check:
             seen_whole += 1
             if not measured or (measured[0], measured[-1]) != reach:
                 got = f'{measured[0]} to {measured[-1]}' if measured else 'none'
-                raise _Broken(f'output {o} declares inputs {reach[0]} to {reach[1]} and depends on {got}', '', o)
+                hint = '; exact_receptive_field=False takes the declared one for an upper bound' if measured else ''
+                detail = f'output {o} declares inputs {reach[0]} to {reach[1]} and depends on {got}{hint}'
+                raise _Broken(detail, '', o)
         if seen_whole or declared is None:
             return f'{field_text(declared)}: as measured on {seen_whole or len(support)} outputs'
         unseen = ', too wide to see all of it' if self.exact_field else ''

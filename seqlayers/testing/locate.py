@@ -21,7 +21,10 @@ def locate_in_layer(runs: Runs, x: Sequence, other: Sequence, tolerance: float, 
 def locate_in_steps(runs: Runs, x: Sequence, split: str, tolerance: float, what: str) -> Located:
     """The first layer whose outputs in steps differ from those in `layer`."""
     model = runs.model
-    wanted = record_layer(model, x, **runs.call)
+    offsets = output_offsets(model)
+    # What a Ref stands for runs inside it, and is no child of it: the Ref speaks for it.
+    whole = record_layer(model, x, **runs.call_at(0, x.shape[1]))
+    wanted = {path: y for path, y in whole.items() if path in offsets}
     parts: dict[str, list[Sequence]] = {path: [] for path in wanted}
     flush = model.input_latency + (2 + model.output_latency) * model.block_size
     x = x.unmask().pad_time(0, flush).pad_to_multiple(model.block_size)
@@ -32,7 +35,6 @@ def locate_in_steps(runs: Runs, x: Sequence, split: str, tolerance: float, what:
         for path, part in parts.items():
             part.append(outputs[path])
         start += n
-    offsets = output_offsets(model)
     got = {path: Sequence.concatenate_sequences(part)[:, offsets[path] :] for path, part in parts.items()}
     return _first(model, wanted, got, tolerance, what)
 

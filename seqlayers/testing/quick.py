@@ -1,5 +1,7 @@
 """The heart of the contract for one model and one way of running it, in one compilation: for many random models."""
 
+import contextlib
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,10 +21,22 @@ from seqlayers.testing.runs import on_host
 from seqlayers.testing.sequences import poison, random_sequence
 from seqlayers.timing import Timing
 
-# On CPU most of the time goes into compiling what runs once. These make that three times faster.
-FAST_COMPILATION = {'xla_cpu_use_fusion_emitters': False, 'xla_cpu_parallel_codegen_split_count': 1}
 # Weights are drawn without care and models are deep, so that rounding may grow.
 TOLERANCE = 1e-3
+
+
+@functools.cache
+def fast_compilation() -> dict[str, Any]:
+    """Options of XLA that this version knows and that make compiling for the CPU three times faster.
+
+    Most of the time of a check goes into compiling what runs once.
+    """
+    known = {}
+    for option in {'xla_cpu_use_fusion_emitters': False, 'xla_cpu_parallel_codegen_split_count': 1}.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda: 0, compiler_options=dict([option])).lower().compile()
+            known.update([option])
+    return known
 
 
 def random_run(declaration: SequenceLayer, seed: int) -> dict[str, int]:

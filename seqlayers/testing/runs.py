@@ -38,7 +38,8 @@ class Runs:
         offset = OFFSETS[-1] * timing.align
         flush = timing.flush(0, offset) + (4 + timing.output_latency) * timing.block_size
         self.max_length = time + offset + flush
-        self._streamed, self._fixed = side_inputs.split(model, constants)
+        streamed, self._fixed = side_inputs.split(model, constants)
+        self._streamed = {name: value[:, :time] for name, value in streamed.items()}  # with the input it ends
         self._long = jax.tree.map(np.asarray, side_inputs.pad_to(self._streamed, self.max_length))
         self._layer = jax.jit(lambda m, xs: [m.layer(x, **self.call_at(0, x.shape[1])) for x in xs])
         self._step = jax.jit(lambda m, x, state, block: m.step(x, state, **self._call_with(block)))

@@ -297,7 +297,10 @@ def test_a_mamba_block_streams():
     [
         (lambda: sl.RGLRU(4, 1, scan_type='pallas'), "RGLRU: scan_type must be one of auto, .*; got 'pallas'"),
         (lambda: sl.RGLRU(3, 1, only_real=False), 'units must be even; got 3'),
-        (lambda: sl.RGLRU(4, 1, only_real=False, min_rad=0.999), 'min_rad must be below 0.999, got 0.999'),
+        (
+            lambda: sl.RGLRU(4, 1, only_real=False, min_rad=0.999),
+            'min_rad must be at least 0 and below 0.999, got 0.999',
+        ),
         (lambda: sl.RGLRU(4, 3), 'num_heads must divide the width 4, got 3'),
         (lambda: sl.RGLRU(4, 4, only_real=False), 'num_heads must divide the width 2, got 4'),
         (lambda: sl.DiagonalStateSpace(3), 'DiagonalStateSpace: state_size must be even and positive, got 3'),

@@ -1,5 +1,6 @@
 """Streams in a pool: each as if it were alone, whatever the others do."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -93,6 +94,62 @@ def test_a_stream_that_pauses_is_exact(model):
         pool.run()
         for row, stream in enumerate((steady, paused)):
             assert not sl.testing.first_difference(whole[row : row + 1], stream.read())
+
+
+def test_a_stream_that_pauses_behind_an_upsampling_is_exact():
+    """The ring gets more timesteps than the block of the model has."""
+    layers = [sl.Upsample1D(16), sl.DotProductSelfAttention(1, 4, max_past_horizon=20)]
+    model = sl.Serial(layers).build(SPEC, rngs=0)
+    x, _ = random_streams(2, 12)
+    pool = sl.StreamPool(model, slots=2)
+    streams = [pool.open(), pool.open()]
+    for row, first, last in ((0, 0, 4), (1, 0, 4), (0, 4, 8), (0, 8, 12), (1, 4, 12)):
+        streams[row].push(x[row : row + 1, first:last])
+        pool.run()
+    whole = model.layer(x, training=False)
+    for row, stream in enumerate(streams):
+        assert not sl.testing.first_difference(whole[row : row + 1], stream.read())
+
+
+@pytest.mark.parametrize('run_first', [True, False])
+def test_all_that_the_layer_gives(run_first):
+    """Also what it gives beyond the last step, whenever the stream is closed."""
+    model = sl.Conv1DTranspose(2, 4, strides=2, padding='valid').build(SPEC, rngs=0)
+    x, _ = random_streams(1, 5)
+    pool = sl.StreamPool(model, slots=1)
+    stream = pool.open()
+    stream.push(x)
+    if run_first:
+        pool.run()
+    stream.close()
+    pool.run()
+    y, whole = stream.read(), model.layer(x, training=False)
+    assert y.shape == whole.shape and not sl.testing.first_difference(whole, y)
+
+
+class Counter(sl.SequenceLayer):
+    """Adds the number of steps that ran, of all rows together."""
+
+    def get_initial_state(self, batch_size, *, training, constants=None):
+        return jnp.zeros((), jnp.int32)
+
+    def layer(self, x, *, training, constants=None):
+        return x
+
+    def step(self, x, state, *, training, constants=None):
+        return x.apply_values(lambda v: v + state), state + 1
+
+
+def test_what_all_streams_share_is_never_reset():
+    pool = sl.StreamPool(Counter().build(SPEC, rngs=0), slots=2)
+    first = pool.open()
+    first.push(np.zeros((2, 3), np.float32))
+    pool.run()
+    second = pool.open()
+    for stream in (first, second):
+        stream.push(np.zeros((1, 3), np.float32))
+    pool.run()
+    assert first.read().values[0, :, 0].tolist() == [0, 1, 2]
 
 
 def test_a_slot_forgets_the_stream_before():

@@ -5,6 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import seqlayers as sl
 from seqlayers.combinators.unstack import unstack
@@ -85,6 +86,72 @@ def test_a_repeat_is_unstacked():
     assert flat.output_latency == model.output_latency == 3
 
 
+@pytest.mark.parametrize(
+    'model',
+    [
+        sl.models.transformer(vocabulary=7, width=4, num_heads=2, past=3),
+        sl.models.mamba(width=4),
+        sl.Skip([sl.Repeat(sl.Dense(3), 2)]),
+    ],
+)
+def test_no_repeat_is_left(model):
+    spec = sl.ChannelSpec((), 'int32') if isinstance(model, sl.Shared) else SPEC
+    model = model.build(spec, rngs=0)
+    flat, x = unstack(model), sl.testing.random_sequence(spec, 7, high=7)
+    assert not any(isinstance(layer, sl.Repeat) for _, layer in sl.layer.walk(flat))
+    assert not sl.testing.first_difference(model.layer(x, training=False), flat.layer(x, training=False))
+
+
+class Gained(sl.Serial):
+    """A combinator with a parameter of its own."""
+
+    def setup(self, input_spec, rngs, constants):
+        super().setup(input_spec, rngs, constants)
+        self.gain = nnx.Param(jax.random.normal(rngs.params(), (1,)))
+
+    def step_with_emits(self, x, state, *, training, constants=None):
+        y, state, emits = super().step_with_emits(x, state, training=training, constants=constants)
+        return y.apply_values(lambda v: v * self.gain[...]), state, emits
+
+
+def test_what_unstacking_keeps():
+    model = Gained([sl.Repeat(sl.Dense(3), 2)]).build(SPEC, rngs=7)
+    flat = unstack(model)
+    assert flat.gain[...] == model.gain[...]
+    x = sl.testing.random_sequence(SPEC, 4)
+    steps = [m.step(x, m.get_initial_state(6, training=False), training=False)[0] for m in (model, flat)]
+    assert not sl.testing.first_difference(*steps)
+
+
+def test_draws_outside_of_training_are_those_of_the_layer():
+    model = sl.Repeat(sl.Dropout(0.5, always=True), 2).build(SPEC, rngs=0)
+    x, key = sl.testing.random_sequence(SPEC, 25), jax.random.key(3)
+    stream = sl.Stream(model, batch_size=6, rng=key)
+    assert_equal(model.layer(x, training=False, rng=key), all_of(stream, x, (3, 22)))
+
+
+def test_a_step_that_fails_ends_the_stream():
+    def fails_at_seven(values):
+        if (np.asarray(values) == 7).any():
+            raise ValueError('seven')
+        return np.asarray(values)
+
+    class Picky(sl.Stateless):
+        def layer(self, x, *, training, constants=None):
+            return x.apply_values(
+                lambda v: jax.pure_callback(fails_at_seven, jax.ShapeDtypeStruct(v.shape, v.dtype), v)
+            )
+
+    stream = sl.Stream(Picky().build(SPEC, rngs=0))
+    stream.push(np.zeros((2, 3), np.float32))
+    with pytest.raises(Exception, match='seven'):
+        stream.push(np.full((2, 3), 7, np.float32))
+    with pytest.raises(sl.LayerError, match='reset'):
+        stream.push(np.zeros((2, 3), np.float32))
+    stream.reset()
+    assert stream.push(np.zeros((2, 3), np.float32)).shape == (1, 2, 3)
+
+
 def test_in_training_draws_are_those_of_the_layer():
     model = sl.Repeat(sl.Serial([sl.Dropout(0.5), sl.Lookahead(1)]), 2).build(SPEC, rngs=0)
     x, key = sl.testing.random_sequence(SPEC, 25), jax.random.key(3)
@@ -107,7 +174,10 @@ def test_constants_that_stream():
     stream.reset()
     with pytest.raises(sl.LayerError, match='constants that stream are source, got none'):
         stream.push(x)
-    with pytest.raises(sl.LayerError, match='has 3 timesteps, and the chunk 25'):
+    with pytest.raises(
+        sl.LayerError,
+        match=r'must be a Sequence \[6, 25, 5\], for the 25 timesteps of the chunk; got .*Sequence \[6, 3, 5\]',
+    ):
         stream.push(x, constants={'source': source[:, :3]})
 
 
