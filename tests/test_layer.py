@@ -238,7 +238,7 @@ def test_help_shows_fields_and_what_the_base_class_adds():
     assert inspect.signature(sl.Dense).parameters['use_bias'].default is True
     assert list(inspect.signature(build(Gain()).layer).parameters) == ['x', 'training', 'constants', 'rng']
     state = inspect.signature(Shift.get_initial_state).parameters
-    assert list(state) == ['self', 'batch_size', 'training', 'constants', 'offset', 'rng']
+    assert list(state) == ['self', 'batch_size', 'training', 'constants', 'offset', 'rng', 'max_length']
     assert Noise.__doc__.startswith('Returns one draw')
 
     class Undocumented(sl.Stateless):

@@ -175,7 +175,7 @@ def test_wrong_positions():
         model.layer(x, training=False, constants={'there': x})
     with pytest.raises(sl.LayerError, match=r'must be positions \(batch, time\), and has the shape \[4\]'):
         model.layer(x, training=False, constants={'where': jnp.arange(4)})
-    with pytest.raises(sl.LayerError, match='holds 1 positions for 2 timesteps'):
+    with pytest.raises(sl.LayerError, match='has 1 timesteps, fewer than the 2 of the data'):
         model.layer(x, training=False, constants={'where': jnp.zeros((1, 1))})
     with pytest.raises(sl.LayerError, match='has a batch of 3 and the input one of 2'):
         model.layer(x, training=False, constants={'where': jnp.zeros((3, 2))})

@@ -9,9 +9,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import seqlayers as sl
-from seqlayers.layers.overlap import overlap_and_add
+from seqlayers.framing import frames, overlap_and_add
 from seqlayers.layers.ring import SLACK
-from seqlayers.layers.windows import frames
 from seqlayers.padding import PADDING_MODES
 
 # Sizes with and without a common divisor, shorter and longer than the step.
