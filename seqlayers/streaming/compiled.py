@@ -11,7 +11,7 @@ import numpy as np
 from seqlayers.combinators.unstack import unstack
 from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer, State
-from seqlayers.sequence import Sequence
+from seqlayers.sequence import ChannelSpec, Sequence
 from seqlayers.streaming import constants as side_inputs
 
 
@@ -105,10 +105,14 @@ class CompiledStep:
         constants = {**self._fixed, **streamed}
         return jax.eval_shape(lambda x: self.model.layer(x, constants=constants, **self.call), x).shape[1]
 
+    def flushed(self, time: int) -> int:
+        """How many timesteps so many are with the invalid ones that push out the latency, in whole blocks."""
+        total = time + self.model.input_latency
+        return total + -total % self.block_size
+
     def check_length(self, time: int) -> None:
         """Raises a LayerError if an input of so many timesteps is, with its flush, longer than `max_length`."""
-        flushed = time + self.model.input_latency
-        flushed += -flushed % self.block_size
+        flushed = self.flushed(time)
         if self.max_length is not None and flushed > self.max_length:
             raise LayerError(
                 f'the stream would have {time} timesteps, {flushed} with the flush, and max_length is '
@@ -127,6 +131,11 @@ class CompiledStep:
         each = self.seconds / self.steps
         text = f'{self.steps} steps of {1e6 * each:.0f} us'
         return f'{text}, {each * rate / self.block_size:.3g} of real time' if rate else text
+
+
+def invalid(spec: ChannelSpec, batch_size: int, time: int = 0) -> Sequence:
+    """Invalid timesteps, in NumPy arrays."""
+    return Sequence(np.zeros((batch_size, time, *spec.shape), spec.dtype), np.zeros((batch_size, time), bool))
 
 
 def as_block(model: SequenceLayer, chunk: Any, batch_size: int) -> Sequence:

@@ -11,7 +11,7 @@ from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer
 from seqlayers.sequence import Sequence
 from seqlayers.streaming import rows
-from seqlayers.streaming.compiled import CompiledStep, as_block
+from seqlayers.streaming.compiled import CompiledStep, as_block, invalid
 
 
 class Full(LayerError):
@@ -60,18 +60,14 @@ class PooledStream:
             raise LayerError('PooledStream.close: the stream is closed already')
         self.is_closed = True
         self._length = self._pool.output_length(self._received)
-        missing = self._pool.model.input_latency
-        missing += -(self.waiting + missing) % self._pool.block_size
-        spec = self._pool.model.input_spec
-        self._append(Sequence(np.zeros((1, missing, *spec.shape), spec.dtype), np.zeros((1, missing), bool)))
+        self._append(invalid(self._pool.model.input_spec, 1, self._pool.flushed(self.waiting) - self.waiting))
         if self.is_done:
             self._fill_up()
             self._pool.release_if_done(self)
 
     def read(self) -> Sequence:
         """The outputs since the last call: a Sequence `(1, time, *channels)`, perhaps of no timesteps."""
-        spec = self._pool.model.output_spec
-        nothing = Sequence(np.zeros((1, 0, *spec.shape), spec.dtype), np.zeros((1, 0), bool))
+        nothing = invalid(self._pool.model.output_spec, 1)
         outputs, self._outputs = Sequence.concatenate_sequences([nothing, *self._outputs]), []
         return outputs
 
@@ -111,10 +107,9 @@ class PooledStream:
 
     def _fill_up(self) -> None:
         """What `layer` has beyond all outputs is invalid."""
-        spec, missing = self._pool.model.output_spec, max(0, (self._length or 0) - self._emitted)
+        missing = max(0, (self._length or 0) - self._emitted)
         self._emitted += missing
-        invalid = np.zeros((1, missing, *spec.shape), spec.dtype), np.zeros((1, missing), bool)
-        self._outputs.append(Sequence(*invalid))
+        self._outputs.append(invalid(self._pool.model.output_spec, 1, missing))
 
 
 class StreamPool:
@@ -221,6 +216,10 @@ class StreamPool:
         if time not in self._lengths:
             self._lengths[time] = self._step.output_length(time)
         return self._lengths[time]
+
+    def flushed(self, time: int) -> int:
+        """How many timesteps so many are with their flush, in whole blocks."""
+        return self._step.flushed(time)
 
     def check_length(self, time: int) -> None:
         """Raises a LayerError if a stream of so many timesteps is longer than `max_length`."""

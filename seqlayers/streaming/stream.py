@@ -10,7 +10,7 @@ from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer
 from seqlayers.sequence import Sequence
 from seqlayers.streaming import constants as side_inputs
-from seqlayers.streaming.compiled import CompiledStep, as_block
+from seqlayers.streaming.compiled import CompiledStep, as_block, invalid
 
 
 class Stream:
@@ -71,9 +71,9 @@ class Stream:
         """Begins a new stream; what waits in the old one is dropped. Nothing is compiled again."""
         model, batch = self._step.model, self._step.batch_size
         self._state = self._step.initial_leaves()
-        self._waiting = _empty(model.input_spec, batch)
+        self._waiting = invalid(model.input_spec, batch)
         self._constants = {name: value[:, :0] for name, value in self._step.streamed.items()}
-        self._received = self._run = 0  # timesteps that came; that went through the model
+        self._received = 0  # timesteps that came
         self._to_drop = model.output_latency
         self._emitted = 0
         self.is_closed = False
@@ -105,10 +105,8 @@ class Stream:
         if self.is_closed:
             raise LayerError('Stream.close: the stream is closed already; reset() begins a new one')
         self.is_closed = True
-        block = self._step.block_size
-        missing = self._step.model.input_latency
-        missing += -(self._waiting.shape[1] + missing) % block
-        self._waiting = self._waiting.pad_time(0, missing)
+        waiting = self._waiting.shape[1]
+        self._waiting = self._waiting.pad_time(0, self._step.flushed(waiting) - waiting)
         self._constants = side_inputs.pad_to(self._constants, self._waiting.shape[1])
         length = self._step.output_length(self._received)
         before = self._emitted
@@ -139,7 +137,7 @@ class Stream:
 
     def _advance(self) -> Sequence:
         """Runs the whole blocks that wait."""
-        block, outputs = self._step.block_size, [_empty(self._step.model.output_spec, self._step.batch_size)]
+        block, outputs = self._step.block_size, [invalid(self._step.model.output_spec, self._step.batch_size)]
         whole = self._waiting.shape[1] // block * block
         for start in range(0, whole, block):
             constants = {name: value[:, start : start + block] for name, value in self._constants.items()}
@@ -153,7 +151,6 @@ class Stream:
             self._to_drop = max(0, self._to_drop - y.shape[1])
         self._waiting = self._waiting[:, whole:]
         self._constants = {name: value[:, whole:] for name, value in self._constants.items()}
-        self._run += whole
         y = Sequence.concatenate_sequences(outputs)
         self._emitted += y.shape[1]
         return y
@@ -175,7 +172,3 @@ class Stream:
             new = new.astype(before.dtype)
             joined[name] = before.concatenate(new) if isinstance(before, Sequence) else np.concatenate([before, new], 1)
         self._constants = joined
-
-
-def _empty(spec: Any, batch_size: int) -> Sequence:
-    return Sequence(np.zeros((batch_size, 0, *spec.shape), spec.dtype), np.zeros((batch_size, 0), bool))

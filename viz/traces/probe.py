@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqlayers as sl
+from seqlayers.streaming import rows
 
 from .run import random_input, stepper, steps
 
@@ -52,10 +53,8 @@ def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | 
 
 
 def batch_axes(initial_state: Callable[[int], Any]) -> list[int | None]:
-    """The batch axis of each leaf: where the shapes for two batch sizes differ; None if nowhere."""
-    shapes = [jax.tree.leaves(jax.eval_shape(lambda n=n: initial_state(n))) for n in (2, 3)]
-    pairs = [zip(a.shape, b.shape, strict=True) for a, b in zip(*shapes, strict=True)]
-    return [next((i for i, (m, n) in enumerate(pair) if m != n), None) for pair in pairs]
+    """The batch axis of each leaf of a state; None if it has none."""
+    return [None if axis < 0 else axis for axis in jax.tree.leaves(rows.batch_axes(initial_state))]
 
 
 def entry_axis(leaf: Followed) -> int | None:
