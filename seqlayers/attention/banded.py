@@ -4,7 +4,6 @@ import math
 from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 
 from seqlayers import buffers
 from seqlayers.attention import shared, windows
@@ -47,6 +46,7 @@ class BandedSelfAttention(shared.DotProduct):
 
     position_name = cast(Any, None)
     segment_ids_name = cast(Any, None)
+    label_fields: ClassVar = {'positions': 'position_name', 'segments': 'segment_ids_name'}
     emits_weights: ClassVar[bool] = True
 
     @property
@@ -77,14 +77,6 @@ class BandedSelfAttention(shared.DotProduct):
     def setup(self, input_spec, rngs, constants):
         shared.setup(self, input_spec, rngs, constants)
 
-    def streamed_constants(self, constants):
-        return set(self._label_names.values())
-
-    @property
-    def _label_names(self) -> dict[str, str]:
-        names = {'positions': self.position_name, 'segments': self.segment_ids_name}
-        return {label: name for label, name in names.items() if name is not None}
-
     # --- a whole sequence -------------------------------------------------------------------------------
     def layer(self, x, *, training, constants=None):
         mask, queries, source = self._whole(x, training, constants)
@@ -100,7 +92,7 @@ class BandedSelfAttention(shared.DotProduct):
     def _whole(self, x: Sequence, training: bool, constants: Any) -> tuple[jax.Array, Queries, KeyValues]:
         projected = shared.project(self, x)
         queries, keys, values = shared.run(self, projected, training=training, constants=constants)
-        of_queries, of_keys = (shared.labels(self._label_names, constants, s) for s in (queries, keys))
+        of_queries, of_keys = (shared.labels(self.label_names, constants, s) for s in (queries, keys))
         start = clock(x.shape[0])
         return (
             queries.mask,
@@ -129,8 +121,8 @@ class BandedSelfAttention(shared.DotProduct):
             queries=waiting(queries),
             networks=shared.initial_states(self, batch_size, **kwargs),
             labels={
-                label: (side_input.initial_state(batch_size, offset, _LABEL), waiting(_LABEL))
-                for label in self._label_names
+                label: (side_input.initial_state(batch_size, offset, shared.LABEL), waiting(shared.LABEL))
+                for label in self.label_names
             },
         )
 
@@ -138,13 +130,13 @@ class BandedSelfAttention(shared.DotProduct):
         self, batch_size: int, keys: ChannelSpec, values: ChannelSpec, offset: int, max_length: int | None
     ) -> Cache:
         if self.horizons[0] != -1:
-            return RingCache.empty(batch_size, self._window, keys, values, offset, tuple(self._label_names))
+            return RingCache.empty(batch_size, self._window, keys, values, offset, tuple(self.label_names))
         if max_length is None:
             raise LayerError(
                 'looks back without limit (its past horizon is -1), so it must know how long the stream will be: '
                 'give get_initial_state(..., max_length=timesteps), or the layer a past horizon'
             )
-        return GrowingCache.empty(batch_size, max_length, keys, values, offset, tuple(self._label_names))
+        return GrowingCache.empty(batch_size, max_length, keys, values, offset, tuple(self.label_names))
 
     def step(self, x, state, *, training, constants=None):
         mask, queries, sources, new_state = self._block(x, state, training, constants)
@@ -158,10 +150,8 @@ class BandedSelfAttention(shared.DotProduct):
         y = Sequence(new_state.cache.checked(rule.context(queries, sources)).swapaxes(1, 2), mask)
         if not self.emits_weights:
             return y, new_state, ()
-        sinks, keys = jnp.split(rule.weights(queries, sources), [rule.num_sinks], axis=-1)
         columns = state.cache.columns(x.shape[1], self._window)
-        keys = jnp.take_along_axis(keys, columns[:, None, None], axis=-1)
-        return y, new_state, self._emits(jnp.concatenate([sinks, keys], axis=-1), mask)
+        return y, new_state, self._emits(shared.weights_in_order(rule, queries, sources, columns), mask)
 
     @property
     def _window(self) -> int:
@@ -177,7 +167,7 @@ class BandedSelfAttention(shared.DotProduct):
             self, projected, state.networks, training=training, constants=constants
         )
         of_queries, of_keys, labels = {}, {}, {}
-        for label, name in self._label_names.items():
+        for label, name in self.label_names.items():
             arriving, waiting = state.labels[label]
             block = side_input.integers(name, constants, x.shape[0])
             block, arriving = side_input.arrive(name, block, x, arriving)
@@ -195,6 +185,3 @@ class BandedSelfAttention(shared.DotProduct):
 
     def _emits(self, weights: jax.Array, mask: jax.Array) -> SelfAttentionEmits:
         return SelfAttentionEmits(Sequence(weights.swapaxes(1, 2), mask))
-
-
-_LABEL = ChannelSpec((), jnp.int32)

@@ -6,6 +6,7 @@ from collections.abc import Sequence as PySequence
 from typing import Any, ClassVar, cast
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide, timesteps
@@ -19,6 +20,9 @@ from seqlayers.layer import SequenceLayer
 from seqlayers.layers import side_input
 from seqlayers.parameters import param
 from seqlayers.sequence import ChannelSpec, Sequence
+
+# One timestep of positions or segments.
+LABEL = ChannelSpec((), jnp.int32)
 
 NETWORKS = ('query_network', 'key_network', 'value_network')
 
@@ -54,6 +58,18 @@ class DotProduct(SequenceLayer):
     def queries_together(self) -> int | None:
         """How many queries `layer` takes in a block; None is what suits the horizons."""
         return None
+
+    # The fields that name the constants with positions and segments, for layers that have such fields.
+    label_fields: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def label_names(self) -> dict[str, str]:
+        """The names of the constants with positions and segments, as far as they are given."""
+        names = {label: getattr(self, field) for label, field in self.label_fields.items()}
+        return {label: name for label, name in names.items() if name is not None}
+
+    def streamed_constants(self, constants):
+        return set(self.label_names.values())
 
     def setup_projections(self: Any, rngs: nnx.Rngs) -> None:
         """Makes the weights of the projections."""
@@ -257,6 +273,12 @@ def run_step(layer: Any, sequences: list[Sequence], states: PySequence, **kwargs
         if network is not None:
             outputs[i], new_states[i] = network.step(sequences[i], states[i], **kwargs)
     return outputs, new_states
+
+
+def weights_in_order(rule: Attention, queries: Queries, sources: list[KeyValues], columns: jax.Array) -> jax.Array:
+    """The weights of a step, sinks first, and of the keys those at `columns`, int32 `(batch, keys)`."""
+    sinks, keys = jnp.split(rule.weights(queries, sources), [rule.num_sinks], axis=-1)
+    return jnp.concatenate([sinks, jnp.take_along_axis(keys, columns[:, None, None], axis=-1)], axis=-1)
 
 
 def source(layer: Any, keys: Sequence, values: Sequence, first: jax.Array, **labels: jax.Array) -> KeyValues:

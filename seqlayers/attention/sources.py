@@ -1,7 +1,7 @@
 """Attention to sources that are there as a whole: the mechanism of such layers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,6 @@ from seqlayers.context import LayerError
 from seqlayers.layers import side_input
 from seqlayers.sequence import ChannelSpec, Sequence
 from seqlayers.timing import Timing
-
-_LABEL = ChannelSpec((), jnp.int32)
 
 
 class CrossAttentionEmits(NamedTuple):
@@ -40,6 +38,7 @@ class CrossAttentionState(NamedTuple):
 class CrossAttention(shared.DotProduct):
     """Base of attention to whole sources, which stand in `constants`, one softmax over all of them."""
 
+    label_fields: ClassVar = {'positions': 'query_positions_name', 'segments': 'query_segment_ids_name'}
     query_positions_name = cast(Any, None)
     query_segment_ids_name = cast(Any, None)
     recompute_kv_per_step = cast(Any, False)
@@ -57,14 +56,6 @@ class CrossAttention(shared.DotProduct):
     def timing(self) -> Timing:
         return Timing() if self.query_network is None else self.query_network.timing
 
-    def streamed_constants(self, constants):
-        return set(self._label_names.values())
-
-    @property
-    def _label_names(self) -> dict[str, str]:
-        names = {'positions': self.query_positions_name, 'segments': self.query_segment_ids_name}
-        return {label: name for label, name in names.items() if name is not None}
-
     def setup(self, input_spec, rngs, constants):
         self.source_specs = tuple(read_source(name, constants).channel_spec for name in self.sources)
         shared.setup(self, input_spec, rngs, constants, self.source_specs[0])
@@ -80,7 +71,7 @@ class CrossAttention(shared.DotProduct):
         queries = self.input_projection.queries(self, x.mask_invalid())
         if self.query_network is not None:
             queries = self.query_network.layer(queries, training=training, constants=constants)
-        labels = shared.labels(self._label_names, constants, queries)
+        labels = shared.labels(self.label_names, constants, queries)
         looking = shared.looking(queries, clock(x.shape[0]), **labels)
         source, rule = self._keys_values(x.shape[0], training, constants), self._rule(training, constants)
         context = windows.context(rule, looking, source, self.queries_together())
@@ -97,7 +88,7 @@ class CrossAttention(shared.DotProduct):
             source=source,
             time=clock(batch_size, offset),
             network=() if network is None else network.get_initial_state(batch_size, **inner),
-            labels={label: side_input.initial_state(batch_size, offset, _LABEL) for label in self._label_names},
+            labels={label: side_input.initial_state(batch_size, offset, shared.LABEL) for label in self.label_names},
         )
 
     def step(self, x, state, *, training, constants=None):
@@ -115,7 +106,7 @@ class CrossAttention(shared.DotProduct):
         if self.query_network is not None:
             queries, network = self.query_network.step(queries, network, training=training, constants=constants)
         labels, waiting = {}, {}
-        for label, name in self._label_names.items():
+        for label, name in self.label_names.items():
             block = side_input.integers(name, constants, x.shape[0])
             block, waiting[label] = side_input.arrive(name, block, x, state.labels[label])
             labels[label] = block.values

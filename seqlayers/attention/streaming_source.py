@@ -116,10 +116,8 @@ class StreamingAttention(shared.DotProduct):
         mask, queries, sources, new_state = self._block(x, state, training, constants)
         rule = self._rule(training, constants)
         y = Sequence(rule.context(queries, sources).swapaxes(1, 2), mask)
-        sinks, keys = jnp.split(rule.weights(queries, sources), [rule.num_sinks], axis=-1)
         columns = state.cache.columns(x.shape[1], state.cache.window)
-        keys = jnp.take_along_axis(keys, columns[:, None, None], axis=-1)
-        return y, new_state, self._emits(jnp.concatenate([sinks, keys], axis=-1), mask)
+        return y, new_state, self._emits(shared.weights_in_order(rule, queries, sources, columns), mask)
 
     # --- queries and source -----------------------------------------------------------------------------
     def _project(self, x: Sequence, constants: Any) -> list[Sequence]:
