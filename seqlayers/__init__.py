@@ -1,6 +1,9 @@
 """Streamable sequence layers for JAX and Flax NNX: every layer runs whole or in steps, with identical results."""
 
-from seqlayers import interop, models, signal, testing
+import importlib
+from typing import TYPE_CHECKING
+
+from seqlayers import models, signal
 from seqlayers.attention.additive import AdditiveAttention
 from seqlayers.attention.banded import SelfAttentionEmits
 from seqlayers.attention.blockwise_self_attention import BlockwiseDotProductSelfAttention
@@ -141,6 +144,20 @@ from seqlayers.streaming.pool import Full, PooledStream, StreamPool
 from seqlayers.streaming.step_by_step import step_by_step
 from seqlayers.streaming.stream import Stream
 from seqlayers.timing import Timing
+
+if TYPE_CHECKING:
+    from seqlayers import interop, testing
+
+
+def __getattr__(name: str):  # models run without these, so they are imported when first asked for
+    if name in {'interop', 'testing'}:
+        return importlib.import_module(f'seqlayers.{name}')
+    raise AttributeError(f'module seqlayers has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 __all__ = [
     'Full',

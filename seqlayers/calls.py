@@ -55,7 +55,7 @@ def wrap_layer(fn: Callable, method: str) -> Callable:
             explain(error, context, method, x)
             raise
 
-    return _with_rng(call, fn)
+    return _shown(call)
 
 
 def wrap_step(fn: Callable, method: str) -> Callable:
@@ -78,11 +78,11 @@ def wrap_step(fn: Callable, method: str) -> Callable:
             explain(error, context, method, x)
             raise
 
-    return _with_rng(call, fn)
+    return _shown(call)
 
 
 def wrap_get_initial_state(fn: Callable, method: str) -> Callable:
-    asks_for_offset = 'offset' in inspect.signature(fn).parameters
+    asks_for_offset = 'offset' in _parameters(fn)
 
     @functools.wraps(fn)
     def call(self, batch_size, *, training, constants=None, offset=0, rng=None, max_length=None):
@@ -105,7 +105,7 @@ def wrap_get_initial_state(fn: Callable, method: str) -> Callable:
             explain(error, context, method, batch_size)
             raise
 
-    return _with_rng(call, fn, initial=True)
+    return _shown(call)
 
 
 WRAPPERS = {
@@ -127,30 +127,28 @@ ARGUMENTS = {
 }
 
 
+def _shown(call: Callable) -> Callable:
+    """The wrapper under its own signature, with `rng`, in help() and tooltips: not under the author's."""
+    del call.__wrapped__  # type: ignore[attr-defined]
+    call.__annotations__['rng'] = 'jax.Array | None'
+    return call
+
+
 def check_signature(fn: Callable, method: str) -> None:
     """Whether an author's method can be called as it will be: said when the class is made, not in the first step."""
-    arguments, keywords = ARGUMENTS[method], {} if method == 'setup' else {'training': False, 'constants': None}
+    arguments, keywords = ARGUMENTS[method], [] if method == 'setup' else ['training', 'constants']
+    if _parameters(fn) == ('self', *arguments, *keywords) and fn.__code__.co_kwonlyargcount == len(keywords):
+        return  # written as documented; nearly all are, and `inspect` is slow
     try:
-        inspect.signature(fn).bind('self', *arguments, **keywords)
+        inspect.signature(fn).bind('self', *arguments, **dict.fromkeys(keywords))
     except TypeError as error:
         wanted = ', '.join(['self', *arguments, *(['*', 'training', 'constants=None'] if keywords else [])])
         raise TypeError(f'{fn.__qualname__} must take ({wanted}): {error}') from None
 
 
-def _with_rng(call: Callable, fn: Callable, initial: bool = False) -> Callable:
-    """Shows the parameters that the wrapper adds to help() and tooltips."""
-    signature = inspect.signature(fn)
-    parameters = dict(signature.parameters)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    if initial and 'offset' not in parameters:
-        parameters['offset'] = inspect.Parameter('offset', keyword, default=0, annotation=int)
-    parameters['rng'] = inspect.Parameter('rng', keyword, default=None, annotation='jax.Array | None')
-    if initial:
-        parameters['max_length'] = inspect.Parameter('max_length', keyword, default=None, annotation='int | None')
-    ordered = sorted(parameters.values(), key=lambda p: p.kind)  # **kwargs stays last
-    call.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
-    del call.__wrapped__  # type: ignore[attr-defined]  # or inspect would show the author's signature
-    return call
+def _parameters(fn: Callable) -> tuple[str, ...]:
+    code = fn.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _check_built(layer: Any, x: Any) -> None:

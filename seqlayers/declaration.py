@@ -29,6 +29,14 @@ class _OwnClass:
         return cls
 
 
+class _OwnSignature:
+    """What `help` and Jupyter's tooltips show: NNX's metaclass hides the parameters of the constructor."""
+
+    def __get__(self, obj: object, cls: type) -> inspect.Signature:
+        constructor = inspect.signature(cls.__init__)
+        return constructor.replace(parameters=list(constructor.parameters.values())[1:])
+
+
 class HashableArray:
     """An array as a hyper-parameter: compared and hashed by value, so that it can be static under `jit`."""
 
@@ -100,6 +108,7 @@ class Declared(nnx.Module):
     """
 
     Config = _OwnClass()
+    __signature__ = _OwnSignature()
     is_built = False
 
     # Published names of fields that are methods here: {'layer': 'child_layer'}. The constructor takes both.
@@ -110,9 +119,6 @@ class Declared(nnx.Module):
         doc = cls.__dict__.get('__doc__')
         dataclasses.dataclass(cls, eq=False, repr=False)
         cls.__doc__ = doc  # the dataclass decorator would invent one
-        # NNX's metaclass hides the constructor's parameters from help() and from Jupyter's tooltips.
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        cls.__signature__ = inspect.Signature(parameters)
         if cls.field_aliases:
             cls.__init__ = _accept_aliases(cls.__init__, cls.field_aliases)
 
