@@ -7,7 +7,7 @@ import jax
 
 from seqlayers import buffers
 from seqlayers.attention import shared, windows
-from seqlayers.attention.cache import Cache, GrowingCache, RingCache
+from seqlayers.attention.cache import Cache, GrowingCache, RingCache, aligned
 from seqlayers.attention.core import Attention, KeyValues, Queries
 from seqlayers.clock import clock
 from seqlayers.context import LayerError
@@ -130,7 +130,7 @@ class BandedSelfAttention(shared.DotProduct):
         self, batch_size: int, keys: ChannelSpec, values: ChannelSpec, offset: int, max_length: int | None
     ) -> Cache:
         if self.horizons[0] != -1:
-            return RingCache.empty(batch_size, self._window, keys, values, offset, tuple(self.label_names))
+            return RingCache.empty(batch_size, aligned(self._window), keys, values, offset, tuple(self.label_names))
         if max_length is None:
             raise LayerError(
                 'looks back without limit (its past horizon is -1), so it must know how long the stream will be: '
