@@ -108,12 +108,12 @@ class SequenceLayer(Declared):
     @property
     def block_size(self) -> int:
         """The smallest number of input timesteps of a step; steps take multiples of it."""
-        return self.timing.block_size
+        return (self._facts or self.timing).block_size
 
     @property
     def output_ratio(self) -> Fraction:
         """Output timesteps per input timestep."""
-        return self.timing.output_ratio
+        return (self._facts or self.timing).output_ratio
 
     @property
     def input_latency(self) -> int:
@@ -137,7 +137,7 @@ class SequenceLayer(Declared):
 
     @property
     def supports_step(self) -> bool:
-        return self.timing.blocked is None
+        return (self._facts or self.timing).blocked is None
 
     def explain_streamability(self) -> str:
         """Says that the layer can step, or names each layer inside that cannot and why.

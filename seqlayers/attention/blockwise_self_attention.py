@@ -20,7 +20,7 @@ class BlockwiseDotProductSelfAttention(BandedSelfAttention):
     |---|---|---|---|
     | B | 1 | F B | (-P B - i, F B + B - 1 - i), and what the networks add |
 
-    Mask, state and steps: as `DotProductSelfAttention`, with a cache of `(P + F) B + 8` timesteps. Block n begins at
+    Mask, state and steps: as `DotProductSelfAttention`, with `R = (P + F) B + 8`, rounded up. Block n begins at
     timestep n B; behind layers that look ahead, a `Serial` delays the input so that steps keep these blocks. Emits
     nothing.
 

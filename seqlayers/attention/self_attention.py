@@ -31,10 +31,11 @@ class DotProductSelfAttention(BandedSelfAttention):
     Mask: that of the queries, as a rule the input's. A timestep can be seen where its key and its value are
     valid. A query that sees nothing gives 0 (in the published library, the mean of whatever there is).
 
-    State, with `R = max_past_horizon + max_future_horizon + 8`: a ring buffer of keys and values, each
-    `(batch, kv_heads, R, units_per_head)` in the compute dtype, the times of its entries, int32 `(batch, R)`,
-    and the place of the next, int32 `(batch,)`; the time of the next input, int32 `(batch,)`; the last
-    `max_future_horizon` queries; the states of the networks. Without a limit to the past R is `max_length`.
+    State, with `R = max_past_horizon + max_future_horizon + 8`, rounded up to a multiple of 8: a ring buffer of
+    keys and values, each `(batch, kv_heads, R, units_per_head)` in the compute dtype, the times of its entries,
+    int32 `(batch, R)`, and the place of the next, int32 `(batch,)`; the time of the next input, int32 `(batch,)`;
+    the last `max_future_horizon` queries; the states of the networks. Without a limit to the past R is
+    `max_length`.
 
     Emits: `SelfAttentionEmits`. Its columns of keys are, in `layer`, the timesteps of the input; in a step,
     the timesteps from `max_past_horizon + max_future_horizon` before the block to its end; without a limit to the

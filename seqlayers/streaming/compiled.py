@@ -24,6 +24,7 @@ class CompiledStep:
     Attributes:
       model: what runs: the model with its repetitions unstacked, but not with a key, as random draws go by the place
         of a layer. It has the weights of now.
+      input_latency, output_latency: those of the model, which are worked out anew whenever it is asked.
       compilations: how often the step was compiled; once for each block length.
       steps: how many have run. seconds: how long they took, without those that compiled.
     """
@@ -48,6 +49,7 @@ class CompiledStep:
         if self.block_size < 1 or self.block_size % self.model.block_size:
             raise LayerError(f'block_size must be a multiple of that of {name}, {model.block_size}; got {block_size}')
         self.batch_size, self.max_length = batch_size, max_length
+        self.input_latency, self.output_latency = self.model.input_latency, self.model.output_latency
         self.streamed, self._fixed = side_inputs.split(model, constants)
         self.call = {'training': training, 'rng': rng}
         self._leaves, self._structure = jax.tree.flatten(self.model)
@@ -107,7 +109,7 @@ class CompiledStep:
 
     def flushed(self, time: int) -> int:
         """How many timesteps so many are with the invalid ones that push out the latency, in whole blocks."""
-        total = time + self.model.input_latency
+        total = time + self.input_latency
         return total + -total % self.block_size
 
     def check_length(self, time: int) -> None:

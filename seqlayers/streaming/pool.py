@@ -30,7 +30,7 @@ class PooledStream:
         self.waiting = 0  # their timesteps
         self._outputs: list[Sequence] = []
         self._received = self._emitted = 0
-        self._to_drop = pool.model.output_latency
+        self._to_drop = pool.output_latency
         self._length: int | None = None  # of all outputs, once the input has ended
         self.is_closed = False
 
@@ -70,6 +70,10 @@ class PooledStream:
         nothing = invalid(self._pool.model.output_spec, 1)
         outputs, self._outputs = Sequence.concatenate_sequences([nothing, *self._outputs]), []
         return outputs
+
+    def __repr__(self) -> str:
+        state = 'done' if self.is_done else 'closed' if self.is_closed else 'open'
+        return f'PooledStream(slot {self.slot}, {state}: {self._received} timesteps in, {self._emitted} out)'
 
     @property
     def is_done(self) -> bool:
@@ -211,6 +215,11 @@ class StreamPool:
         )
 
     # --- for the streams --------------------------------------------------------------------------------
+    @property
+    def output_latency(self) -> int:
+        """How many leading outputs of a stream are void."""
+        return self._step.output_latency
+
     def output_length(self, time: int) -> int:
         """How many outputs an input of so many timesteps has."""
         if time not in self._lengths:

@@ -74,7 +74,7 @@ class Stream:
         self._waiting = invalid(model.input_spec, batch)
         self._constants = {name: value[:, :0] for name, value in self._step.streamed.items()}
         self._received = 0  # timesteps that came
-        self._to_drop = model.output_latency
+        self._to_drop = self._step.output_latency
         self._emitted = 0
         self.is_closed = False
         self.last: Sequence | None = None
@@ -97,7 +97,7 @@ class Stream:
         self._step.check_length(self._received + chunk.shape[1])
         self._append_constants(constants or {}, chunk.shape[1])
         self._received += chunk.shape[1]
-        self._waiting = self._waiting.concatenate(chunk)
+        self._waiting = _joined([self._waiting, chunk])
         return self._advance()
 
     def close(self) -> Sequence:
@@ -142,16 +142,16 @@ class Stream:
         for start in range(0, whole, block):
             constants = {name: value[:, start : start + block] for name, value in self._constants.items()}
             try:
-                y, self._state = self._step(self._state, self._waiting[:, start : start + block], constants)
+                y, self._state = self._step(self._state, _part(self._waiting, start, start + block), constants)
             except Exception as error:
                 self.is_closed = True  # the state went into the step that failed
                 error.add_note('The stream has ended here; reset() begins a new one.')
                 raise
-            outputs.append(y[:, self._to_drop :])
+            outputs.append(_part(y, min(self._to_drop, y.shape[1]), y.shape[1]))
             self._to_drop = max(0, self._to_drop - y.shape[1])
-        self._waiting = self._waiting[:, whole:]
+        self._waiting = _part(self._waiting, whole, self._waiting.shape[1])
         self._constants = {name: value[:, whole:] for name, value in self._constants.items()}
-        y = Sequence.concatenate_sequences(outputs)
+        y = _joined(outputs)
         self._emitted += y.shape[1]
         return y
 
@@ -172,3 +172,13 @@ class Stream:
             new = new.astype(before.dtype)
             joined[name] = before.concatenate(new) if isinstance(before, Sequence) else np.concatenate([before, new], 1)
         self._constants = joined
+
+
+# Most pushes bring one block and take out what it gives. Then nothing is cut or joined.
+def _part(x: Sequence, start: int, stop: int) -> Sequence:
+    return x if (start, stop) == (0, x.shape[1]) else x[:, start:stop]
+
+
+def _joined(parts: list[Sequence]) -> Sequence:
+    full = [part for part in parts if part.shape[1]] or parts[:1]
+    return full[0] if len(full) == 1 else Sequence.concatenate_sequences(full)
