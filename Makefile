@@ -12,7 +12,7 @@ UV := $(shell command -v uv)
 SCREEN := $(filter Darwin,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint format notebooks figures docs constraints clean
+.PHONY: help lab test lint format notebooks student mutants figures docs constraints clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ format: $(INSTALLED)  ## mend the style
 
 notebooks: $(INSTALLED)  ## execute every notebook in place
 	JAX_PLATFORMS=cpu $(BIN)/python scripts/execute_notebooks.py $(wildcard tutorials/*.ipynb notebooks/*.ipynb)
+
+student: $(INSTALLED)  ## write the lessons without solutions to the folder student
+	$(BIN)/python scripts/student_copy.py student
+
+mutants: $(INSTALLED)  ## falsify stored outputs of the notebooks and count what the tests catch
+	$(BIN)/python scripts/mutate_notebooks.py
 
 figures: $(INSTALLED)  ## draw the pictures of the README and the docs again
 	JAX_PLATFORMS=cpu $(BIN)/python docs/figures.py

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from mutate_notebooks import compare as compare_mutants
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parent.parent
@@ -168,3 +169,9 @@ def test_tampered_outputs_fail(tmp_path):
     error[0].evalue = 'yes'
     code, summary = compare(notebook, tmp_path)
     assert (code, summary.split(' in ')[0]) == (1, '4 failed')
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name)
+def test_falsehoods_in_stored_outputs_are_caught(path):
+    count, missed = compare_mutants(path)
+    assert count and len(missed) <= 0.05 * count, missed

@@ -16,9 +16,3 @@ def test_the_code_of_the_readme_runs(capsys):
     expected = re.search(r'print\(.*\)\s+# (.*)', blocks[0])[1]
     assert printed.startswith(expected)
     assert 'LeakyDelay(3) keeps the contract' in printed
-
-
-def test_links_and_pictures_of_the_readme_exist():
-    targets = re.findall(r'\]\(([^)#]+)\)', README.read_text())
-    missing = [t for t in targets if '://' not in t and not (README.parent / t).exists()]
-    assert targets and not missing
