@@ -1,6 +1,7 @@
 """The proof that a layer streams: `check_contract`."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -287,7 +288,8 @@ class _Check:
         if not jnp.issubdtype(self.model.output_spec.dtype, jnp.inexact):
             raise _Inapplicable('the outputs are integers')
         spec, time = self.x.channel_spec, enough_time(self.timing)
-        batch = self.x.shape[0] if self.runs.call['constants'] else min(self.x.shape[0], 3)
+        # A maximum depends on one of its inputs at a time: so many random numbers that each has its turn.
+        batch = self.x.shape[0] if self.runs.call['constants'] else max(3, 32 // math.prod(spec.shape))
         call = self.runs.call_all_valid(time)
         high = 1 + int(self.x.values.max()) if jnp.issubdtype(spec.dtype, jnp.integer) else 8
         x = Sequence.from_values(random_values(spec, (batch, time), self.runs.seed + 3, high=high))
