@@ -45,6 +45,7 @@ class CompiledStep:
         if not model.is_built:
             raise LayerError(f'{name} is a declaration: build it, and stream the model that build returns')
         self.model = unstack(model) if rng is None else model
+        self._given = model
         self.block_size = self.model.block_size if block_size is None else block_size
         if self.block_size < 1 or self.block_size % self.model.block_size:
             raise LayerError(f'block_size must be a multiple of that of {name}, {model.block_size}; got {block_size}')
@@ -105,7 +106,8 @@ class CompiledStep:
         x = Sequence(jax.ShapeDtypeStruct(shape + spec.shape, spec.dtype), jax.ShapeDtypeStruct(shape, np.bool_))
         streamed = side_inputs.pad_to({k: v[:, :0] for k, v in self.streamed.items()}, time)
         constants = {**self._fixed, **streamed}
-        return jax.eval_shape(lambda x: self.model.layer(x, constants=constants, **self.call), x).shape[1]
+        # Of the given model: repetitions in a row fill up to whole blocks, which as layers of their own they do not.
+        return jax.eval_shape(lambda x: self._given.layer(x, constants=constants, **self.call), x).shape[1]
 
     def flushed(self, time: int) -> int:
         """How many timesteps so many are with the invalid ones that push out the latency, in whole blocks."""

@@ -114,6 +114,15 @@ class Gained(sl.Serial):
         return y.apply_values(lambda v: v * self.gain[...]), state, emits
 
 
+def test_a_repeat_of_blocks_that_the_input_does_not_fill():
+    block = sl.Serial([sl.Conv1D(3, 3, strides=2, padding='causal'), sl.Upsample1D(2)])
+    model = sl.Repeat(block, 2).build(SPEC, rngs=0)
+    x = sl.testing.random_sequence(SPEC, 5)[:1]
+    whole = model.layer(x, training=False)
+    assert whole.shape[1] == 6  # `Repeat` fills up to whole blocks
+    assert_equal(whole, all_of(sl.Stream(model), x, (2, 3)))
+
+
 def test_what_unstacking_keeps():
     model = Gained([sl.Repeat(sl.Dense(3), 2)]).build(SPEC, rngs=7)
     flat = unstack(model)
