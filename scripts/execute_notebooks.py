@@ -26,7 +26,7 @@ def execute(path: Path) -> None:
     notebook.metadata = {'kernelspec': KERNEL, 'language_info': {'name': 'python'}}
     for cell in notebook.cells:
         for output in cell.get('outputs', []):
-            # A view needs its live model: a reader would see an error in place of the picture beside it.
+            # A widget needs its live kernel: a reader would see an error in place of the page and the image beside it.
             output.get('data', {}).pop(WIDGET, None)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)

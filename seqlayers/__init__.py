@@ -143,6 +143,7 @@ from seqlayers.sequence import ChannelSpec, MaskedSequence, Sequence, sequence_m
 from seqlayers.streaming.pool import Full, PooledStream, StreamPool
 from seqlayers.streaming.step_by_step import step_by_step
 from seqlayers.streaming.stream import Stream
+from seqlayers.tables import state_summary
 from seqlayers.timing import Timing
 
 if TYPE_CHECKING:
@@ -339,6 +340,7 @@ __all__ = [
     'models',
     'sequence_mask',
     'signal',
+    'state_summary',
     'step_by_step',
     'testing',
     'to_config',

@@ -237,6 +237,17 @@ class SequenceLayer(Declared):
             )
         return self
 
+    def summary(self, input_spec: ChannelSpec | None = None, *, constants: Mapping | None = None):
+        """A table of the layers inside: shapes, timing, parameters, state. See `seqlayers.summary.summarize`."""
+        from seqlayers import summary, tables  # they know the combinators, which know this file
+
+        return tables.Summary(summary.summarize(self, input_spec, constants=constants))
+
+    def _repr_html_(self) -> str:
+        from seqlayers.tables import layer_html
+
+        return layer_html(self)
+
     def declaration_text(self) -> str:
         """The layer as it was declared, in Python."""
         return Declared.__repr__(self)

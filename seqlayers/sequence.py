@@ -99,6 +99,11 @@ class Sequence:
             return f'{type(self).__name__}({spec})'
         return f'{type(self).__name__}({spec}, {_mask_text(np.asarray(self.mask))})'
 
+    def _repr_html_(self) -> str:
+        from seqlayers.sequence_html import sequence_html  # for notebooks only
+
+        return sequence_html(self)
+
     # --- constructors -------------------------------------------------------------------------------------
     @classmethod
     def from_values(cls, values: Any) -> 'MaskedSequence':

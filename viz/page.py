@@ -4,7 +4,6 @@ What stays is drawn once; what follows the focus is *live*: a move of the focus 
 copy of the rest, which is several times cheaper than drawing the figure again.
 """
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from . import png, style
+from . import html, png, style
 from .shapes import fit, fit_name, hatch, joined, labels, rounded, text_width
+from .svg import Label, SvgRenderer
 
 LIVE = 10  # live artists are drawn above the others, in the order in which they were made
 
@@ -36,20 +36,40 @@ class Cell(NamedTuple):
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook, without pyplot. `finding` is its title in words."""
+    """A figure that shows itself in a notebook, without pyplot.
 
-    finding = ''
+    Attributes:
+      page: what it is drawn with.
+      finding: its title in words.
+      view, position: the view that it shows at a position, if it is of a view.
+    """
+
+    page: 'Page'
+    finding: str = ''
+    view: Any = None
+    position: int = 0
 
     def __repr__(self):
         return f'<Picture: {self.finding}>'
 
     __str__ = __repr__
 
+    def png(self, dots: int = 2) -> bytes:
+        """The picture as PNG, with so many dots a pixel."""
+        canvas: Any = self.canvas
+        before, self.dpi = self.dpi, 100 * dots
+        canvas.draw()
+        for artist in self.page.live:
+            artist.draw(canvas.get_renderer())
+        pixels = np.array(canvas.buffer_rgba())[..., :3]
+        self.dpi = before
+        return png.encode(pixels, png.SMALL)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
-        width = round(self.get_figwidth() * 100)
-        out = io.BytesIO()
-        self.savefig(out, format='png', dpi=self.dpi)
-        return {'text/plain': repr(self), 'image/png': out.getvalue()}, {'image/png': {'width': width}}
+        bundle: dict[str, Any] = {'text/plain': repr(self), 'image/png': self.png()}
+        if self.view is not None and len(self.view.positions) > 1:
+            bundle['text/html'] = html.embed(self)
+        return bundle, {'image/png': {'width': round(self.get_figwidth() * 100), 'alt': self.finding}}
 
 
 class Page:
@@ -62,6 +82,7 @@ class Page:
         if ax is None:
             figure = Picture(figsize=(width / 100, height / 100), dpi=200, facecolor=self.theme.paper)
             FigureCanvasAgg(figure)
+            figure.page = self
             ax = figure.add_axes((0, 0, 1, 1))
         self.ax = ax
         self.figure: Any = ax.get_figure()
@@ -160,6 +181,11 @@ class Page:
         )
 
     # --- output -------------------------------------------------------------------------------------------
+    @property
+    def live(self) -> Sequence[Artist]:
+        """The artists that follow the focus, in the order in which they are drawn."""
+        return self._live
+
     def png(self) -> bytes:
         """The page as PNG: the live artists over a background that is drawn once."""
         canvas = self.figure.canvas
@@ -172,6 +198,18 @@ class Page:
         return png.encode(np.asarray(canvas.buffer_rgba()))
 
 
+class Glyphs(PathCollection):
+    """Texts as outlines, which are fast to draw; where texts can be written, `labels` says which."""
+
+    labels: Sequence[Label] = ()
+
+    def draw(self, renderer: Any) -> None:
+        if isinstance(renderer, SvgRenderer):
+            renderer.write(self.labels)
+        else:
+            super().draw(renderer)
+
+
 class Cells:
     """Any number of cells as five artists with few paths, so that setting and drawing them is cheap."""
 
@@ -182,8 +220,8 @@ class Cells:
         self._boxes = page.add(PathCollection([], linewidths=0, zorder=2), live)
         self._hatches = page.add(PathCollection([], zorder=2.1, **line), live)
         self._borders = page.add(PathCollection([], facecolors='none', zorder=2.2), live)
-        self._halos = page.add(PathCollection([], linewidths=3 * pt, joinstyle='round', zorder=2.3), live)
-        self._labels = page.add(PathCollection([], linewidths=0, zorder=2.4), live)
+        self._halos = page.add(Glyphs([], linewidths=3 * pt, joinstyle='round', zorder=2.3), live)
+        self._labels = page.add(Glyphs([], linewidths=0, zorder=2.4), live)
 
     def set(self, cells: Sequence[Cell]) -> None:
         groups: dict[str, list[Cell]] = {}
@@ -206,6 +244,13 @@ class Cells:
         halos = [getattr(theme, mark.fill) for _, mark in hatched]
         paths = [self._text([cell], mark) for cell, mark in hatched]
         self._halos.set(paths=paths, facecolors=halos, edgecolors=halos)
+        self._labels.labels = [self._label(cell, style.MARKS[cell.mark]) for cell in cells if cell.label]
+
+    def _label(self, cell: Cell, mark: style.Mark) -> Label:
+        """What `_text` draws, in words."""
+        theme, x, y = self._page.theme, cell.x + cell.width / 2, cell.y + cell.height / 2 + 0.36 * self._size
+        halo = getattr(theme, mark.fill) if mark.hatch else ''
+        return Label(x, y, cell.label, self._size, getattr(theme, mark.text), mark.bold, halo)
 
     def _text(self, cells: list[Cell], mark: style.Mark) -> Path:
         placed = [(c.x + c.width / 2, c.y + c.height / 2, c.label) for c in cells if c.label]

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from .page import Page
+from .page import Page, Picture
 
 
 class View:
@@ -23,7 +23,16 @@ class View:
         """Moves the focus. Updates artists in place and computes nothing but their places."""
         raise NotImplementedError
 
+    def picture(self, position: int | None = None) -> Picture:
+        """The picture of this view at a position, with a slider wherever pages can have one."""
+        picture: Picture = self.page.figure
+        picture.view, picture.position = self, self.start if position is None else position
+        self.show(picture.position)
+        return picture
+
     def result(self, position: int | None = None) -> Any:
         """What a plot function returns: the picture, or the axes that were given."""
+        if self.page.owns_figure:
+            return self.picture(position)
         self.show(self.start if position is None else position)
-        return self.page.figure if self.page.owns_figure else self.page.ax
+        return self.page.ax

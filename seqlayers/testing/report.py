@@ -1,7 +1,8 @@
 """The result of a contract check, to read and to assert on."""
 
 import dataclasses
-import html
+
+from seqlayers import html
 
 
 class ContractError(AssertionError):
@@ -64,18 +65,13 @@ class ContractReport:
         return '\n'.join([f'{self.model} {verdict}', *rows])
 
     def _repr_html_(self) -> str:
-        def cell(text: str, style: str = '') -> str:
-            return f'<td style="text-align:left;{style}">{html.escape(text)}</td>'
-
-        def row(clause: Clause) -> str:
-            style = {True: '', False: 'font-weight:bold;color:#C44E00', None: 'opacity:0.65'}[clause.passed]
-            return (
-                f'<tr>{cell(_MARKS[clause.passed], style)}{cell(clause.name, style)}{cell(clause.detail, style)}</tr>'
-            )
+        def row(clause: Clause) -> list[str]:
+            style = {True: '', False: html.ALARM, None: html.MUTED}[clause.passed]
+            return [html.cell(words, style) for words in (_MARKS[clause.passed], clause.name, clause.detail)]
 
         verdict = f'breaks {len(self.failures)} clauses of' if self.failures else 'keeps'
-        caption = f'<b>{html.escape(self.model)}</b> {verdict} the contract'
-        return f'<div>{caption}<table>{"".join(map(row, self.clauses))}</table></div>'
+        caption = f'{html.text(self.model, "font-weight:bold")} {verdict} the contract'
+        return html.captioned(caption, html.table(map(row, self.clauses)))
 
 
 _WORDS = {True: 'ok', False: 'FAIL', None: 'n/a'}

@@ -10,7 +10,7 @@ import seqlayers as sl
 import viz
 from tests.viz.models import MODELS, Backwards, Understated, model, noise
 
-VIEWS = ['receptive field', 'mask', 'state', 'layer and step']
+VIEWS = ['receptive field', 'mask', 'step tape', 'state', 'layer and step', 'diagram']
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +21,7 @@ def explorer():
 def ticks(explorer):
     """Images at several positions of the slider."""
     images = []
-    for position in np.linspace(explorer.slider.min, explorer.slider.max, 4).astype(int):
+    for position in np.unique(np.linspace(explorer.slider.min, explorer.slider.max, 4).astype(int)):
         explorer.slider.value = int(position)
         images.append(bytes(explorer.image.value))
     return images
@@ -56,16 +56,17 @@ def test_a_tick_never_calls_jax(explorer, view):
     assert not called & {'jax', 'jaxlib', 'flax', 'seqlayers'}
 
 
-def test_the_bundle_has_a_text_a_png_and_the_widget():
+def test_the_bundle_has_a_text_a_page_a_png_and_the_widget():
     explorers = [viz.explore(model('window')) for _ in range(2)]
     (first, _), (second, _) = (e._repr_mimebundle_() for e in explorers)
-    assert set(first) == {'text/plain', 'image/png', 'application/vnd.jupyter.widget-view+json'}
+    widget = 'application/vnd.jupyter.widget-view+json'
+    assert set(first) == {'text/plain', 'text/html', 'image/png', widget}
     assert first['text/plain'] == '<Explorer, receptive field: Each output sees 4 inputs>'
-    assert (first['text/plain'], first['image/png']) == (second['text/plain'], second['image/png'])
+    assert {**first, widget: {}} == {**second, widget: {}}
 
 
 def test_a_declaration_is_enough():
-    explorer = viz.explore(sl.Serial([sl.Conv1D(4, 3, strides=2, padding='causal'), sl.LSTM(4)]))
+    explorer = viz.explore(sl.Serial([sl.Conv1D(4, 3, strides=2, padding='causal'), sl.LSTM(4)]), view='mask')
     for view in VIEWS:
         explorer.choice.value = view
         assert view in repr(explorer)
@@ -96,16 +97,16 @@ def test_the_slider_starts_at_the_first_difference():
 
 
 def test_layers_that_cannot_step_have_the_other_views():
-    explorer = viz.explore(Backwards())
-    assert explorer.choice.options == ('receptive field', 'mask')
+    explorer = viz.explore(Backwards(), view='mask')
+    assert explorer.choice.options == ('receptive field', 'mask', 'diagram')
     with pytest.raises(ValueError, match='It starts at the end') as error:
         viz.explore(sl.Serial([Backwards()]), view='state')
-    assert "Serial has no view 'state'; choose one of ['receptive field', 'mask']" in str(error.value)
+    assert "Serial has no view 'state'; choose one of ['receptive field', 'mask', 'diagram']" in str(error.value)
 
 
 def test_another_output_is_another_field(explorer):
     explorer.choice.value = 'receptive field'
-    explored = viz.explore(MODELS['convolutions'])
+    explored = viz.explore(MODELS['convolutions'], view='receptive field')
     findings = set()
     for position in explored.view.positions:
         explored.slider.value = position
@@ -114,7 +115,7 @@ def test_another_output_is_another_field(explorer):
 
 
 def test_a_wrong_field_is_shown():
-    assert 'which the calculation excludes' in repr(viz.explore(Understated()))
+    assert 'which the calculation excludes' in repr(viz.explore(Understated(), view='receptive field'))
 
 
 def test_without_ipywidgets_it_says_what_to_install(monkeypatch):
@@ -124,7 +125,7 @@ def test_without_ipywidgets_it_says_what_to_install(monkeypatch):
 
 
 def test_of_many_phases_the_slider_visits_the_known_one():
-    explorer = viz.explore(sl.Serial([sl.Upsample1D(20), sl.Conv1D(1, 15, padding='causal')]))
+    explorer = viz.explore(sl.Serial([sl.Upsample1D(20), sl.Conv1D(1, 15, padding='causal')]), view='receptive field')
     assert explorer.slider.step == 20
     images = set()
     for position in explorer.view.positions:
@@ -132,3 +133,10 @@ def test_of_many_phases_the_slider_visits_the_known_one():
         assert explorer.view.trace.at(position).output == position
         images.add(bytes(explorer.image.value))
     assert len(images) == len(explorer.view.positions) > 3
+
+
+def test_a_declaration_alone_opens_the_lab():
+    declaration = sl.Serial([sl.Conv1D(4, 3, padding='causal'), sl.LSTM(4)])
+    lab = viz.explore(declaration, input_spec=sl.ChannelSpec((3,)))
+    assert repr(lab).startswith('<Lab, ')
+    assert lab.declaration == declaration and lab.input_spec == sl.ChannelSpec((3,))

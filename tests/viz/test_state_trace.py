@@ -127,3 +127,12 @@ def test_the_entries_of_a_cache_are_found_whichever_axis_they_are_on():
         assert leaf.is_ring
         assert leaf.values.shape[1] * 2 * 3 == np.prod(leaf.shape)
         assert leaf.newest[10, :10].tolist() == list(range(10))
+
+
+def test_chains_in_branches():
+    branches = [sl.Serial([sl.Conv1D(2, 3, padding='causal'), sl.LSTM(2)]), sl.Lookahead(2), sl.Delay(1)]
+    leaves = viz.trace_state(sl.Parallel(branches, combination='concat'), noise(8)).leaves
+    paths = [leaf.path for leaf in leaves]
+    assert list(dict.fromkeys(paths)) == ['layers_0/layers_0', 'layers_0/layers_1', 'layers_0', 'layers_1', 'layers_2']
+    waiting = [leaf.path for leaf in leaves if leaf.name.startswith('delay.')]
+    assert set(waiting) == {'layers_0', 'layers_2'}  # they wait for the branch that looks ahead

@@ -57,19 +57,24 @@ def trace_mask(
     """The mask at the input and behind every layer, in a layer-wise run.
 
     Args:
-      layer: a built layer, or a declaration: that is built for `input_spec` (8 channels if not given).
-      mask: bool (or 0 and 1) `(time,)` or `(batch, time)`: which input timesteps are valid.
+      layer: a built layer, or a declaration: that is built for `input_spec` (that of the Sequence, or 8 channels).
+      mask: bool (or 0 and 1) `(time,)` or `(batch, time)`: which input timesteps are valid; or a Sequence, whose
+        values the layer then runs on.
       input_spec, constants: of the layer.
 
     Raises:
       ValueError: the mask has another shape.
+      LayerError: the Sequence does not fit the layer.
     """
-    model = built(layer, input_spec)
-    mask = np.asarray(mask).astype(bool)
-    if mask.ndim not in (1, 2) or not mask.size:
-        raise ValueError(f'trace_mask: the mask must have the shape (time,) or (batch, time), got {mask.shape}')
-    mask = np.atleast_2d(mask)
+    if isinstance(mask, sl.Sequence):
+        x, model = mask, built(layer, input_spec or mask.channel_spec)
+    else:
+        model = built(layer, input_spec)
+        mask = np.asarray(mask).astype(bool)
+        if mask.ndim not in (1, 2) or not mask.size:
+            raise ValueError(f'trace_mask: the mask must have the shape (time,) or (batch, time), got {mask.shape}')
+        mask = np.atleast_2d(mask)
+        x = sl.Sequence(random_input(model.input_spec, *mask.shape).values, mask)
     rows = Rows(model)
-    x = sl.Sequence(random_input(model.input_spec, *mask.shape).values, mask)
     masks = tuple(np.asarray(y.mask) for y in (x, *whole(rows, x, constants)))
     return MaskTrace(layer.name or type(layer).__name__, tuple(rows.edges), masks)

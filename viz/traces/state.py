@@ -153,7 +153,12 @@ def _named(layer: Any, state: Any, path: str) -> Iterator[tuple[str, Any, str, A
             yield from _chain(side, getattr(part, 'state', part), path)
             if isinstance(part, Delayed):
                 yield from _leaves(layer, part.buffer, path, 'delay.')
-    elif type(layer) in (sl.Serial, sl.Parallel):
+    elif type(layer) is sl.Parallel:
+        for (name, child), part in zip(layer.children(), state, strict=True):
+            yield from _chain([(name, child)], getattr(part, 'state', part), path)
+            if isinstance(part, Delayed):
+                yield from _leaves(child, part.buffer, f'{path}/{name}' if path else name, 'delay.')
+    elif type(layer) is sl.Serial:
         yield from _chain(layer.children(), state, path)
     elif isinstance(layer, sl.Composite):
         yield from _chain(layer.children()[-1:], (state,), path)
