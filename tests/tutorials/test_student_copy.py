@@ -48,7 +48,7 @@ def verdicts(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list:
 def test_the_checks_fail_without_solutions_and_pass_with_them(path, student, monkeypatch):
     empty = verdicts(student / path.name, ROOT / 'tutorials', monkeypatch)
     solved = verdicts(path, ROOT / 'tutorials', monkeypatch)
-    assert len(empty) == len(solved) >= 2
+    assert len(empty) == len(solved) >= 1
     assert not any(verdict.passed for verdict in empty)
     assert all('not written yet' in verdict.message for verdict in empty)
     assert all(verdict.passed for verdict in solved), [verdict.message for verdict in solved]
