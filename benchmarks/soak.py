@@ -1,7 +1,7 @@
 """Streams that come and go for minutes: does memory stay flat? `python benchmarks/soak.py --minutes 10`.
 
-Random streams open, push chunks of random sizes, pause and close in a `StreamPool`. Every half minute a line says how
-many streams have been through, what the process holds, and how often the step was compiled. Ends with an error if memory
+Random streams open, push chunks of random sizes, pause and close in a `StreamPool`. Every half minute a line says
+how many have been through, what the process holds, and how often the step was compiled. Ends with an error if memory
 has grown by more than 5 % since the first minute.
 """
 

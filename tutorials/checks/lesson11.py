@@ -107,10 +107,13 @@ class Meter(Exercise):
     def picture(self, case: tuple, target: tuple, yours: tuple, title: str):
         x, attack, release = case
         item = (first_wrong(target[0], yours[0], np.ones(x.mask.shape, bool)) or (0, 0))[0]
-        rows = [sequence_row('x', x.values[item], x.mask[item]), *compared(target[0][item], yours[0][item], 1e-4)]
+        rows = [
+            sequence_row('x', x.values[item], x.mask[item]),
+            *compared(*(peaks[item].tolist() for peaks, _ in (target, yours)), 1e-4),
+        ]
         rows += [
             row._replace(name=f'gradient, {row.name}', detail='by attack, by release')
-            for row in compared(target[1], yours[1], 1e-3)
+            for row in compared(target[1].tolist(), yours[1].tolist(), 1e-3)
         ]
         return plot_rows(rows, title, f'{READ} Attack {attack:g}, release {release:g}.')
 
@@ -220,9 +223,7 @@ class Preemphasis(Exercise):
     def picture(self, case: tuple, target: np.ndarray, yours: Any, title: str):
         x, blocks = case
         item = (first_wrong(target[0], yours[0], target[1] > 0) or (0, 0))[0] if target.shape == yours.shape else 0
-        shown = [
-            np.where(x.mask[item], y[0][item], 0) if y.shape == target.shape else y[0][item] for y in (target, yours)
-        ]
+        shown = [np.where(np.resize(x.mask[item], y.shape[-1]), y[0][item], 0).tolist() for y in (target, yours)]
         rows = [sequence_row('x', x.values[item], x.mask[item]), *compared(*shown)]
         return plot_rows(rows, title, f'{READ} Dashed: a new block.', breaks=np.cumsum(blocks)[:-1].tolist())
 
