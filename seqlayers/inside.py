@@ -126,7 +126,10 @@ def _autoregressive(layer: Any, offset: int | None, state: Any) -> Inside:
 
 def _encoder_decoder(layer: Any, offset: int | None, state: Any) -> Inside:
     encoder, decoder = state or (None, None)
-    return _around(layer, offset, [(layer.decoder, decoder), (layer.encoder, encoder)])
+    inside = _around(layer, offset, [(layer.decoder, decoder), (layer.encoder, encoder)])
+    if layer.streamed_constants({}):
+        return inside
+    return inside._replace(aside=tuple(child._replace(offset=None) for child in inside.aside))  # runs before all steps
 
 
 def _bidirectional(layer: Any, offset: int | None, state: Any) -> Inside:

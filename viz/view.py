@@ -24,9 +24,13 @@ class View:
         raise NotImplementedError
 
     def picture(self, position: int | None = None) -> Picture:
-        """The picture of this view at a position, with a slider wherever pages can have one."""
+        """The picture of this view at a position, with a slider wherever pages can have one.
+
+        Raises:
+          ValueError: there is no such position.
+        """
         picture: Picture = self.page.figure
-        picture.view, picture.position = self, self.start if position is None else position
+        picture.view, picture.position = self, self._checked(position)
         self.show(picture.position)
         return picture
 
@@ -34,5 +38,14 @@ class View:
         """What a plot function returns: the picture, or the axes that were given."""
         if self.page.owns_figure:
             return self.picture(position)
-        self.show(self.start if position is None else position)
+        self.show(self._checked(position))
         return self.page.ax
+
+    def _checked(self, position: int | None) -> int:
+        if position is None:
+            return self.start
+        if position not in self.positions:
+            first, last, step = self.positions[0], self.positions[-1], self.positions.step
+            every = f' in steps of {step}' if step > 1 else ''
+            raise ValueError(f'viz: there is no {self.word} {position}; choose one from {first} to {last}{every}')
+        return position

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import plots, traces
@@ -45,11 +47,22 @@ def receptive_field(explorer: Any) -> View:
 
 
 def mask(explorer: Any) -> View:
-    """The input's own masks, and then prefixes from full to empty."""
-    time = explorer.x.shape[1]
+    """The input's own masks, and then prefixes, with the side inputs of its first item."""
+    batch, masks = len(explorer.x.mask), with_prefixes(explorer.x.mask)
+
+    def for_all(a: Any) -> Any:
+        is_of_items = np.shape(a)[:1] == (batch,) != (1,)  # one item serves a batch of any size
+        return jnp.concatenate([a, jnp.repeat(a[:1], len(masks) - batch, 0)]) if is_of_items else a
+
+    constants = jax.tree.map(for_all, explorer.constants)
+    return view(traces.trace_mask(explorer.model, masks, constants=constants), explorer.theme)
+
+
+def with_prefixes(masks: Any) -> np.ndarray:
+    """Masks `[batch, time]`, and behind them prefixes from full to empty."""
+    time = masks.shape[1]
     lengths = np.unique(np.linspace(0, time, MASKS + 1).astype(int))[::-1]
-    masks = np.concatenate([np.asarray(explorer.x.mask), np.arange(time) < lengths[:, None]])
-    return view(traces.trace_mask(explorer.model, masks, constants=explorer.constants), explorer.theme)
+    return np.concatenate([np.asarray(masks), np.arange(time) < lengths[:, None]])
 
 
 def diagram(explorer: Any) -> View:

@@ -103,6 +103,14 @@ def test_tied_logits_are_counted_and_their_table_is_not():
     assert trace.flops['child_layer/blocks'] == 2 * trace.flops['child_layer/blocks/block']
 
 
+def test_an_encoder_of_a_whole_source_computes_nothing_in_a_step():
+    declaration = sl.models.encoder_decoder(5, width=4, num_layers=1, num_heads=2, past=3)
+    source = {'source': sl.Sequence.from_values(jnp.ones((1, 6, 3)))}
+    trace = trace_diagram(declaration, IDS, constants=source)
+    assert trace.flops[''] == trace.flops['decoder'] > 0
+    assert {node.offset for node in trace.root.aside[0].walk()} == {None}
+
+
 class Until(sl.Stateless):
     """Halves what it is given until it is small."""
 
@@ -128,6 +136,11 @@ def test_operations_that_cannot_be_counted_are_not_known(layer):
             'Latency of 2 input steps from Lookahead; 89 % of the state is in one layer: LSTM',
         ),
         (sl.Repeat(sl.LSTM(4), 3), 'No latency; 100 % of the state is in 3 layers: LSTM'),
+        (sl.Repeat(sl.LSTM(4), 11), 'No latency; 100 % of the state is in 11 layers: LSTM'),
+        (  # half of the latency is of what waits between the two
+            sl.Serial([sl.Conv1D(4, 3, padding='same'), sl.Downsample1D(2)]),
+            'Latency of 2 input steps; 67 % of the state is in one layer: Conv1D',
+        ),
         (sl.Serial([sl.LSTM(4), sl.GRU(4), sl.Delay(2)]), 'Serial: no latency, 82 bytes of state'),
         (sl.Serial([sl.Dense(4)]), 'Serial: no latency, 0 bytes of state'),
         (MIXED, 'Serial: mix cannot be built'),

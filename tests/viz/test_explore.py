@@ -72,6 +72,16 @@ def test_a_declaration_is_enough():
         assert view in repr(explorer)
 
 
+def test_masks_of_a_batch_with_side_inputs_of_its_own():
+    source = {'source': noise(5, batch=2, gap=(3,))}
+    layer = sl.DotProductAttention('source', num_heads=2, units_per_head=3)
+    x = noise(8, batch=2, gap=(6,))
+    explorer = viz.explore(layer.build(x.channel_spec, rngs=0, constants=source), x, view='mask', constants=source)
+    masks = explorer.view.trace.masks[0]
+    assert masks[:2].tolist() == np.asarray(x.mask).tolist()
+    assert sorted(masks[2:].sum(1).tolist()) == list(range(9))  # prefixes of each length
+
+
 def test_block_size_and_forgotten_state_run_the_model_again():
     explorer = viz.explore(model('window'), noise(24), view='layer and step')
     assert 'agree on all 21 timesteps' in repr(explorer)

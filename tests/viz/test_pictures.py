@@ -116,6 +116,13 @@ def test_an_unknown_theme_is_refused():
         mask(MODELS['window'], theme='blue')
 
 
+def test_a_position_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match='viz: there is no sequence 5; choose one from 0 to 0'):
+        mask(MODELS['window'], item=5)
+    with pytest.raises(ValueError, match='there is no timestep -1; choose one from 0 to 23'):
+        comparison(sl.Dense(2), timestep=-1)
+
+
 def test_pyplot_is_never_imported():
     draw = 'import sys, viz, seqlayers as sl; viz.plot_mask(viz.trace_mask(sl.Delay(1), [1, 0]))'
     code = f"{draw}; print('matplotlib.pyplot' in sys.modules)"

@@ -93,6 +93,21 @@ def test_an_output_that_sees_nothing():
     assert viz.plot_receptive_field(trace).finding == 'Even outputs see 1 input, odd ones none'
 
 
+@pytest.mark.parametrize(
+    ('layers', 'finding'),
+    [
+        ([sl.Conv1D(1, 15, padding='causal')], 'Outputs see 5 to 6 inputs, by their phase of 3'),
+        (
+            [sl.Conv1D(1, 3, dilation_rate=5, padding='causal')],
+            'Outputs see from 3 of 4 inputs up to 3 of 5 inputs, by their phase of 3',
+        ),
+    ],
+)
+def test_of_many_phases_the_title_says_the_least_and_the_most(layers, finding):
+    trace = viz.trace_receptive_field(sl.Serial([sl.Upsample1D(3), *layers]))
+    assert viz.plot_receptive_field(trace).finding.startswith(finding)
+
+
 def test_a_field_without_end():
     trace = viz.trace_receptive_field(model('memories'))
     assert trace.fields[0].field == (-math.inf, 0)

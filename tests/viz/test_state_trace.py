@@ -6,7 +6,7 @@ import pytest
 
 import seqlayers as sl
 import viz
-from tests.viz.models import MODELS, model, noise
+from tests.viz.models import MODELS, Ring, model, noise
 
 
 def leaves(trace):
@@ -69,6 +69,34 @@ def test_a_block_of_several_timesteps():
 def test_timesteps_of_a_long_input_are_followed_in_runs():
     values = leaves(viz.trace_state(sl.Delay(3), noise(130), 65))['', 'values']
     assert values.newest[-1].tolist() == [128, 128, 129]  # runs of three: 126 to 128, and 129
+
+
+@pytest.mark.parametrize('layer', [sl.Delay(5), sl.Conv1D(2, 6, padding='causal')], ids=repr)
+def test_a_buffer_of_a_long_silence_is_no_ring(layer):
+    silence = noise(130).replace(values=np.zeros((1, 130, 3), np.float32))
+    assert not any(leaf.is_ring for leaf in viz.trace_state(layer, silence).leaves)
+    ring = leaves(viz.trace_state(sl.Serial([Ring(7)]), silence))['layers_0', 'entries']
+    assert ring.is_ring
+
+
+def test_what_cannot_be_told_apart_is_followed_together():
+    view = viz.view(viz.trace_state(sl.Delay(3), noise(130)))  # runs of three
+    picture = view.picture(100)
+    said = [text.get_text() for text in picture.axes[0].texts]
+    assert 'Follow inputs 99 to 101: they are kept for 5 blocks in Delay.' in said
+    values = leaves(view.trace)['', 'values']
+    assert values.held(view.trace.followed(range(100, 101))) == 5  # three timesteps, each for three blocks
+    assert view.trace.followed(range(129, 130)) == range(129, 130)
+    exact = viz.trace_state(sl.Delay(3), noise(64))
+    assert exact.followed(range(7, 9)) == range(7, 9)
+
+
+def test_repetitions_in_repetitions_are_all_counted():
+    layer = sl.Repeat(sl.Repeat(sl.Residual([sl.Delay(1)]), 2), 3)
+    assert {leaf.repeats for leaf in viz.trace_state(layer, noise(4)).leaves} == {6}
+    memories = viz.trace_steps(layer, noise(4)).memories
+    state = layer.build(sl.ChannelSpec((3,)), rngs=0).get_initial_state(1, training=False)
+    assert sum(memory.size for memory in memories) == sum(leaf.size for leaf in jax.tree.leaves(state))
 
 
 def test_delays_of_combinators_and_repetitions_are_named():

@@ -88,6 +88,18 @@ def test_the_title_says_what_the_block_does(block, finding):
     assert plot_steps(mixed(), block=block).finding == finding
 
 
+@pytest.mark.parametrize(
+    ('block', 'finding'),
+    [
+        (0, 'Block 0 emits output 0 as soon as input 0 is there'),
+        (1, 'Block 1 emits outputs 1 and 2, up to one step after inputs 0 and 1 arrived'),
+    ],
+)
+def test_of_outputs_of_one_input_some_wait_and_some_do_not(block, finding):
+    trace = trace_steps(sl.Serial([sl.Upsample1D(2), sl.Lookahead(1)]), noise(4))
+    assert plot_steps(trace, block=block).finding == finding
+
+
 def test_without_latency_nothing_waits():
     picture = plot_steps(no_latency())
     assert picture.finding == 'Block 3 emits output 3 as soon as input 3 is there'

@@ -186,7 +186,10 @@ def test_a_move_gives_another_image_and_the_same_place_the_same(streams):
 def test_titles_say_what_was_found(streams):
     found = {name: title(trace) for name, trace in streams.items()}
     assert found['short'] == 'Same model, same look-ahead: 53 to 102 ms, depending on how the chunks fall'
-    assert found['samples'] == 'Every output comes 125 ms after its inputs'
+    assert found['samples'] == 'Every output comes 125 ms after its inputs until the stream closes'
+    assert title(trace_stream(sl.Dense(2), 1, rate=100)) == 'Every output comes 0 ms after its inputs'
+    blocks = trace_stream(sl.Blockwise(sl.Dense(2), 4), 4, rate=100)  # the first of a block is heard, and has to wait
+    assert title(blocks) == 'Same model: 0 to 30 ms, depending on their place in a block of the model'
     assert found['too short'] == 'The stream is too short for any output'
     view = TimelineView(streams['short'])
     view.show(4)

@@ -5,57 +5,35 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
-import numpy as np
-
-import seqlayers as sl
-from seqlayers.attention.banded import BandedSelfAttention
 
 from .. import plots, style, traces
-from ..plots.attention import AttentionView
 from ..plots.diagram import DiagramView
-from ..plots.steps import StepTapeView
-from ..traces.attention import trace_attention
-from ..traces.steps import trace_steps
 from ..view import View
+from ..views import view, with_prefixes
 from .study import Study, quick_compilation
-
-MASKS = 24  # lengths that the mask view offers
 
 
 def _diagram(study: Study, theme: str) -> View:
-    return DiagramView(study.diagram, theme)
+    return view(study.diagram, theme)
 
 
 def _receptive_field(study: Study, theme: str) -> View:
     return plots.receptive_field_view(traces.trace_receptive_field(study.declaration), theme=theme, panels=1)
 
 
-def _state(study: Study, theme: str) -> View:
-    trace = traces.trace_state(study.model, study.x, constants=study.constants(1, study.time))
-    return plots.StateView(trace, theme)
+def _of_run(trace: Callable[..., Any]) -> Callable[[Study, str], View]:
+    """A view of a trace of the model on the study's input."""
 
+    def make(study: Study, theme: str) -> View:
+        return view(trace(study.model, study.x, constants=study.constants(1, study.time)), theme)
 
-def _step_tape(study: Study, theme: str) -> View:
-    trace = trace_steps(study.model, study.x, constants=study.constants(1, study.time))
-    return StepTapeView(trace, theme)
-
-
-def _comparison(study: Study, theme: str) -> View:
-    trace = traces.compare_layer_and_step(study.model, study.x, constants=study.constants(1, study.time))
-    return plots.ComparisonView(trace, theme)
-
-
-def _attention(study: Study, theme: str) -> View:
-    trace = trace_attention(study.model, study.x, constants=study.constants(1, study.time))
-    return AttentionView(trace, theme)
+    return make
 
 
 def _mask(study: Study, theme: str) -> View:
     """The gap in the middle, and then prefixes from full to empty."""
-    lengths = np.unique(np.linspace(0, study.time, MASKS + 1).astype(int))[::-1]
-    masks = np.concatenate([np.asarray(study.x.mask), np.arange(study.time) < lengths[:, None]])
-    trace = traces.trace_mask(study.model, masks, constants=study.constants(*masks.shape))
-    return plots.MaskView(trace, theme)
+    masks = with_prefixes(study.x.mask)
+    return view(traces.trace_mask(study.model, masks, constants=study.constants(*masks.shape)), theme)
 
 
 class Kind(NamedTuple):
@@ -70,18 +48,16 @@ def _can_step(declaration: Any) -> bool:
 
 
 def _attends(declaration: Any) -> bool:
-    return declaration.supports_step and any(
-        isinstance(layer, BandedSelfAttention) for _, layer in sl.layer.walk(declaration)
-    )
+    return declaration.supports_step and bool(traces.self_attention_layers(declaration))
 
 
 VIEWS = {
     'block diagram': Kind(_diagram),
     'receptive field': Kind(_receptive_field),
-    'step tape': Kind(_step_tape, _can_step),
-    'layer and step': Kind(_comparison, _can_step),
-    'state': Kind(_state, _can_step),
-    'attention': Kind(_attention, _attends),
+    'step tape': Kind(_of_run(traces.trace_steps), _can_step),
+    'layer and step': Kind(_of_run(traces.compare_layer_and_step), _can_step),
+    'state': Kind(_of_run(traces.trace_state), _can_step),
+    'attention': Kind(_of_run(traces.trace_attention), _attends),
     'mask': Kind(_mask),
 }
 

@@ -5,11 +5,11 @@ import math
 from typing import Any
 
 from .. import style
+from ..plots.words import plural, thousands
 from ..traces.edges import describe
 from .declaration import Path
 from .study import Study
 
-THIN = '\N{NARROW NO-BREAK SPACE}'
 INDENT = '\N{NO-BREAK SPACE}' * 4
 
 
@@ -37,10 +37,10 @@ def timing_numbers(layer: Any) -> dict[str, str]:
 def costs(study: Study) -> dict[str, str]:
     """What is known once the layers fit together; '?' is the state of a model that may keep everything."""
     summary = study.summary
-    state = '?' if summary.state_bytes is None else f'{_count(summary.state_bytes)} bytes'
+    state = '?' if summary.state_bytes is None else f'{thousands(summary.state_bytes)} bytes'
     return {
         'output channels': str(summary.layer.output_spec.shape).replace(',)', ')'),
-        'parameters': _count(summary.parameters or 0),
+        'parameters': thousands(summary.parameters or 0),
         'state': state if study.declaration.supports_step else '–',
     }
 
@@ -84,15 +84,11 @@ def _lines(layer: Any) -> str:
 
 
 def _steps(number: int) -> str:
-    return f'{number} step' + 's' * (number != 1)
-
-
-def _count(number: int) -> str:
-    return f'{number:,}'.replace(',', THIN)
+    return plural(number, 'step', 'steps')
 
 
 def _field(field: tuple[float, float] | None) -> str:
     if field is None:
         return 'nothing'
-    first, last = (('−' if end < 0 else '') + ('∞' if math.isinf(end) else _count(abs(int(end)))) for end in field)
+    first, last = (('−' if end < 0 else '') + ('∞' if math.isinf(end) else thousands(abs(int(end)))) for end in field)
     return f'{first} to {last}'

@@ -158,7 +158,7 @@ class ComparisonView(View):
         if output.first == timestep:
             mark = 'first'
         top = self.chart if mask_differs or np.isinf(size) else self._level(size)
-        label = 'm' if mask_differs else 'NaN' if np.isinf(size) else ''
+        label = 'm' if mask_differs else '∞' if np.isinf(size) else ''
         label = label if text_width(label) < self.pitch - 8 else ''
         bottom = self.chart + CHART
         return Cell(self._x(timestep, start) + 4, top, self.pitch - 8, max(bottom - top, 1.5), mark, label)

@@ -94,11 +94,13 @@ def title(trace: DiagramTrace) -> str:
     if not root.state_bytes or kept < root.state_bytes / 2:
         held = '' if root.state_bytes is None else f', {thousands(root.state_bytes)} bytes of state'
         return f'{trace.name}: {f"latency of {steps}" if late else "no latency"}{held}'
-    share, count = f'{kept / root.state_bytes:.0%} of the state'.replace('%', ' %'), times(keepers)
-    where = f'{plural(count, "layer", "layers")}: {names(keepers[0])[0]}'.replace('1 layer', 'one layer')
-    if late and waiting == keepers:
+    share, count = f'{100 * kept / root.state_bytes:.0f} % of the state', times(keepers)
+    where = f'{"one layer" if count == 1 else f"{count} layers"}: {names(keepers[0])[0]}'
+    # What is left is of delays between layers.
+    is_theirs = sum((node.latency or 0) * times([node]) for node in waiting) >= late
+    if late and waiting == keepers and is_theirs:
         return f'All latency and {share} come from {where}'
-    source = f' from {names(waiting[0])[0]}' if len(waiting) == 1 else ''
+    source = f' from {names(waiting[0])[0]}' if len(waiting) == 1 and is_theirs else ''
     return f'{f"Latency of {steps}{source}" if late else "No latency"}; {share} is in {where}'
 
 

@@ -9,7 +9,8 @@ from .. import style
 from ..page import Cell, Cells, Page, TimeAxis
 from ..shapes import bracket, text_width
 from ..traces import OutputField, ReceptiveFieldTrace
-from ..traces.receptive_field import ROUNDING, Intervals
+from ..traces.dependencies import Intervals
+from ..traces.receptive_field import ROUNDING
 from ..view import View
 from .words import signed, span
 
@@ -213,7 +214,9 @@ def title(trace: ReceptiveFieldTrace) -> str:
         least = 'none' if least == 'no input' else f'only {least}'
         return f'{first.capitalize()} outputs see {most}, {second} ones {least}'
     narrow, wide = (amount(f(trace.fields, key=lambda f: f.size)) for f in (min, max))
-    return f'Outputs see {narrow.split()[0]} to {wide}, by their phase of {trace.period}'
+    least = narrow.removesuffix(' inputs').removesuffix(' input')
+    sees = f'{least} to {wide}' if least.isdigit() and ' of ' not in wide else f'from {narrow} up to {wide}'
+    return f'Outputs see {sees}, by their phase of {trace.period}'
 
 
 def subtitle(trace: ReceptiveFieldTrace) -> str:

@@ -160,7 +160,7 @@ class StateView(View):
     def show(self, position: int) -> None:
         start = min(max(0, position - self.shown // 2), self.trace.num_blocks - self.shown)
         window = range(start, start + self.shown)
-        inputs = self._inputs(position)
+        inputs = self.trace.followed(self._inputs(position))
         self._following.set_text(following(self.trace, self.groups, inputs))
         cells = [
             self._cell(block, start, 106, self._input_mark(block, position), str(self._inputs(block)[-1]))
@@ -209,11 +209,11 @@ class StateView(View):
 
     def _entries(self, group: Group, block: int, start: int, inputs: range) -> list[Cell]:
         """What the entries of a buffer hold after a block."""
-        cells = []
+        cells, is_exact = [], len(self.trace.followed(range(1))) == 1
         for entry, newest in enumerate(group.leaf.newest[block + 1].tolist()):
             mark = 'now' if newest in inputs else 'valid' if self.trace.mask[newest] else 'invalid'
             mark = 'future' if newest < 0 else mark
-            label = str(newest) if newest >= 0 and group.pitch == ENTRY else ''
+            label = str(newest) if newest >= 0 and is_exact and group.pitch == ENTRY else ''
             cell = self._cell(block, start, group.y + entry * group.pitch, mark, label)
             cells.append(cell._replace(height=group.pitch - (2 if group.pitch == ENTRY else 1)))
         return cells

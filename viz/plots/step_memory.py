@@ -10,7 +10,7 @@ from ..shapes import fit, text_width
 from ..traces.dependencies import Cone, Intervals
 from ..traces.memory import Memory
 from ..traces.steps import StepTrace
-from .words import plural, thousands
+from .words import plural
 
 RULE, LEFT = 676, 690  # px: the rule behind the tape, and where the state begins
 SLOT, LINE, LINES = 20, 20, 3  # px: a slot, a line of them; lines that fit beside a row
@@ -65,9 +65,8 @@ class MemoryPane:
             return
         clock = any(m.kind == 'counter' for m in self._of_row[row])
         numbers = sum(m.size for m in rest)
-        said = plural(numbers, 'number', 'numbers').replace(str(numbers), thousands(numbers)) if rest else ''
         folded = ' in its layers' if any(m.kind == 'folded' for m in rest) else ''
-        said = said + folded if rest else 'a clock' if clock else 'none'
+        said = plural(numbers, 'number', 'numbers') + folded if rest else 'a clock' if clock else 'none'
         y = self._tops[row] + (13 if not drawn else lines * LINE + 8)
         page.text(LEFT, y, fit(said, WIDTH, style.SMALL), style.SMALL, 'ink2' if rest else 'ink3')
 

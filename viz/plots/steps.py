@@ -270,8 +270,10 @@ def listed(one: str, timesteps: range) -> str:
 
 def words(trace: StepTrace, block: int) -> tuple[str, str]:
     """The finding about a block, and how to read the picture."""
-    outputs, wait = trace.outputs(block), trace.latency
+    outputs, waits = trace.outputs(block), trace.waits(block)
+    wait = max(waits, default=trace.latency)
     steps = f'{number(wait)} {"step" if wait == 1 else "steps"}'
+    steps = f'up to {steps}' if len(set(waits)) > 1 else steps
     reading = 'Columns are steps; the number in a cell is the time it carries.'
     if trace.num_steps > SHORT:
         reading = 'Columns are steps; numbers in cells are the times that they carry.'

@@ -160,11 +160,16 @@ def title(trace: StreamTrace) -> str:
         late = f'{ms(total[0])} ms late at first, {ms(total[-1])} ms in the end'
         return f'Falls behind by {ms(trace.falls_behind)} ms a block: {late}'
     if low == high:
-        return f'Every output comes {low} ms after its inputs'
-    machine = outputs.queue + outputs.compute
-    chunks = np.ptp(outputs.waiting[live]) >= np.ptp(machine[live])
-    same = 'Same model, same look-ahead' if trace.latency else 'Same model, no look-ahead'
-    return f'{same}: {low} to {high} ms, depending on {"how the chunks fall" if chunks else "the machine"}'
+        rest = '' if ms(outputs.total.min()) == ms(outputs.total.max()) == low else ' until the stream closes'
+        return f'Every output comes {low} ms after its inputs{rest}'
+    ahead = outputs.look_ahead[live]
+    causes = {
+        'how the chunks fall': np.ptp(outputs.waiting[live]),
+        'the machine': np.ptp((outputs.queue + outputs.compute)[live]),
+        'their place in a block of the model': np.ptp(ahead),
+    }
+    same = '' if np.ptp(ahead) > 1e-6 else ', same look-ahead' if ahead.any() else ', no look-ahead'
+    return f'Same model{same}: {low} to {high} ms, depending on {max(causes, key=causes.__getitem__)}'
 
 
 def subtitle(trace: StreamTrace) -> str:

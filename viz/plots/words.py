@@ -25,7 +25,7 @@ def thousands(number: int) -> str:
 
 def plural(number: int, one: str, many: str) -> str:
     """'1 block', '3 blocks'."""
-    return f'{number} {one if number == 1 else many}'
+    return f'{thousands(number)} {one if number == 1 else many}'
 
 
 def power_of_ten(power: int) -> str:
@@ -35,4 +35,4 @@ def power_of_ten(power: int) -> str:
 
 def size(number: float) -> str:
     """A difference in two digits: 0.19, 1.2e-07."""
-    return 'NaN' if math.isinf(number) else f'{number:.2g}'
+    return '∞' if math.isinf(number) else f'{number:.2g}'

@@ -1,6 +1,5 @@
 """Who looks at whom: what each query of a self-attention layer sees, whole and in steps, and with which weight."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,7 @@ from seqlayers.declaration import LayerDict
 from seqlayers.layer import walk
 
 from .edges import describe
-from .run import block_size_of, built, stepper, steps
+from .run import block_size_of, built, of_first_item, stepper, steps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +124,7 @@ def trace_attention(
     block_size = block_size_of(model, block_size)
     path = _path(model, layer)
     attention: Any = dict(walk(model))[path]
-    constants = jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == x.shape[:1] else a, constants)
+    constants = of_first_item(constants, x.shape[0])
     watched, item = _watching(model, path), x[:1]
 
     @jax.jit
@@ -218,7 +217,7 @@ def _watching(model: Any, path: str) -> Any:
     if not path:
         return _Watch(model, name=model.name).build(model.input_spec, rngs=0)
     name, _, rest = path.partition('/')
-    copied = copy.deepcopy(model)  # an object of its own, around the same arrays
+    copied = jax.tree.map(lambda array: array, model)  # an object of its own, around the same arrays
     child = dict(copied.children())[name]
     watched = _watching(child, rest)
     for attribute, value in vars(copied).items():

@@ -36,7 +36,7 @@ class RowComparison:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """`[batch, time, channels]`: |layer - step|; 0 where either is invalid, inf where one is NaN."""
+        """`[batch, time, channels]`: |layer - step|; 0 where either is invalid, inf where one is NaN or infinite."""
         with np.errstate(invalid='ignore'):
             errors = np.abs(self.layer - self.step)
         errors[(self.layer == self.step) | (np.isnan(self.layer) & np.isnan(self.step))] = 0

@@ -86,9 +86,9 @@ def _count(
         count = step_flops(summary, constants) if known else None
         total = None if count is None else int(count * block * start / layer.block_size)
     else:
-        counts = [
-            0 if isinstance(layer, sl.Shared) else _count(s, start, constants, flops, block) for s in summary.aside
-        ]
+        # What others only read, or what runs before the first step, computes nothing in a step.
+        aside = [s for s in summary.aside if s.offset is not None and not isinstance(layer, sl.Shared)]
+        counts = [_count(s, start, constants, flops, block) for s in aside]
         for chain in summary.chains:
             ratio = start
             for inside in chain:

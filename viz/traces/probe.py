@@ -25,6 +25,11 @@ class Followed(NamedTuple):
     newest: Any
 
 
+def followed_together(time: int) -> int:
+    """How many timesteps of an input so long are changed at once, and cannot be told apart."""
+    return -(-time // PROBES)
+
+
 def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | None) -> list[Followed]:
     """Runs one item in blocks, and beside it noise, with each timestep changed in turn.
 
@@ -32,7 +37,7 @@ def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | 
     another timestep changed. Equal programs give equal bits, so that any difference is a dependency.
     """
     time = item.shape[1]
-    together = -(-time // PROBES)  # timesteps changed in one row
+    together = followed_together(time)
     probes = -(-time // together)
     last = np.minimum(np.arange(1, probes + 1) * together, time) - 1
     batches = _probes(model, item, np.arange(time) // together == np.arange(probes)[:, None])

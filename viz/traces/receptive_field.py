@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqlayers as sl
-from seqlayers.intervals import Interval, IntervalSet
+from seqlayers.intervals import Interval
 
+from .dependencies import Cone, Intervals, Link, dependencies
 from .edges import Edge, Rows
 from .run import built, random_input
-
-Intervals = tuple[Interval, ...]
 
 MEASURED_PHASES = 16  # of more phases only the narrowest and the widest are looked at
 ENDLESS = 24  # input timesteps shown of a field without end
@@ -31,7 +30,7 @@ class OutputField:
     Attributes:
       output: its timestep.
       sets: for each edge the intervals of timesteps that the output depends on; ends may be infinite.
-      links: `(edge, source, intervals)`, what an edge reads of one of its sources.
+      links: what each edge reads of one of its sources.
       own: the input timestep at the output's own time, to which `field` is relative.
       field: first and last input timestep seen, minus `own`; None if the output sees nothing.
       measured: the size of the gradient at each input timestep from `measured_from` on; None if not measured.
@@ -39,7 +38,7 @@ class OutputField:
 
     output: int
     sets: tuple[Intervals, ...]
-    links: tuple[tuple[int, int, Intervals], ...]
+    links: tuple[Link, ...]
     own: int
     field: Interval | None
     measured: np.ndarray | None
@@ -106,10 +105,11 @@ class ReceptiveFieldTrace:
     def _shifted(self, field: OutputField, periods: int) -> OutputField:
         ratio = self.edges[-1].ratio
         by = [int(periods * self.period * edge.ratio / ratio) for edge in self.edges]
-        sets = tuple(_shift(s, n) for s, n in zip(field.sets, by, strict=True))
-        links = tuple((edge, source, _shift(s, by[source])) for edge, source, s in field.links)
-        moved = field.output + by[-1], sets, links, field.own + by[0], field.field
-        return OutputField(*moved, field.measured, field.measured_from + by[0])
+        cone = Cone(field.sets, field.links).shifted(by)
+        return replace(
+            field, output=field.output + by[-1], sets=cone.sets, links=cone.links, own=field.own + by[0],
+            measured_from=field.measured_from + by[0],
+        )  # fmt: skip
 
     def _calculated(self, field: OutputField) -> set[int]:
         low, high = field.measured_from, field.measured_from + self.time - 1
@@ -142,7 +142,7 @@ def trace_receptive_field(
     rows = Rows(model)
     own = _own_time(model, table, phases)
     outputs = [math.floor(own * model.output_ratio) + phase for phase in phases]
-    sets, links = zip(*(_sets(rows, output) for output in outputs), strict=True)
+    sets, links = zip(*(dependencies(rows, len(rows.edges) - 1, [output]) for output in outputs), strict=True)
     time = _time(model, sets, outputs)
     measured: list = [None] * len(outputs)
     if model.is_built and jnp.issubdtype(model.input_spec.dtype, jnp.inexact):
@@ -167,23 +167,6 @@ def _own_time(model: Any, table: Mapping[int, Interval | None], phases: list[int
     reach = max((-s if math.isfinite(s) else ENDLESS for s in starts), default=0)
     period = int(len(table) / model.output_ratio)
     return -(-max(0, int(reach) + MARGIN) // period) * period
-
-
-def _sets(rows: Rows, output: int) -> tuple:
-    """What `output` depends on at every edge, and by which links: from the last edge back to the input."""
-    sets = [IntervalSet() for _ in rows.edges]
-    sets[-1] = IntervalSet([(output, output)])
-    links = []
-    for index in range(len(sets) - 1, 0, -1):
-        read = rows.reads(index, sets[index])
-        for source in rows.edges[index].sources:
-            sets[source] = IntervalSet.union([sets[source], read])
-            links.append((index, source, read.intervals))
-    return tuple(s.intervals for s in sets), tuple(links)
-
-
-def _shift(intervals: Intervals, by: int) -> Intervals:
-    return tuple((a + by, b + by) for a, b in intervals)
 
 
 def _time(model: Any, sets: Sequence[tuple], outputs: list[int]) -> int:

@@ -33,6 +33,11 @@ def random_input(spec: sl.ChannelSpec, batch_size: int, time: int) -> sl.Sequenc
     return sl.Sequence.from_values(jnp.asarray(noise, spec.dtype))
 
 
+def of_first_item(constants: Mapping | None, batch_size: int) -> Any:
+    """Side inputs for the first item of a batch."""
+    return jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == (batch_size,) else a, constants)
+
+
 def block_size_of(model: Any, block_size: int | None) -> int:
     """The block size to step with: the model's own if none is given.
 

@@ -1,7 +1,9 @@
 """What a model remembers, block by block: every leaf of its state, and which input each entry comes from."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -11,8 +13,8 @@ import seqlayers as sl
 from seqlayers.combinators.chain import Delayed
 
 from .edges import describe
-from .probe import Followed, batch_axes, entry_axis, follow
-from .run import block_size_of, built
+from .probe import Followed, batch_axes, entry_axis, follow, followed_together
+from .run import block_size_of, built, of_first_item
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,11 +61,10 @@ class StateLeaf:
         same = (self.values[1:] == self.values[:-1]) | (np.isnan(self.values[1:]) & np.isnan(self.values[:-1]))
         return ~same.all(-1) | (self.newest[1:] != self.newest[:-1])
 
-    @property
+    @cached_property
     def is_ring(self) -> bool:
         """Whether a block writes some entries of a buffer, and leaves others where they are."""
-        changed, filled = self.changed, self.newest[:-1] >= 0
-        return self.is_buffer and bool((changed.any(-1) & (filled & ~changed).any(-1)).any())
+        return self.is_buffer and any(map(_is_written_in_place, self.newest, self.newest[1:]))
 
     def held(self, inputs: Sequence[int]) -> int:
         """After how many blocks an entry of this leaf carries one of these input timesteps."""
@@ -94,6 +95,11 @@ class StateTrace:
     def nbytes(self) -> int:
         return sum(leaf.nbytes for leaf in self.leaves)
 
+    def followed(self, inputs: range) -> range:
+        """The input timesteps that cannot be told from these: more, if the input has over 64."""
+        run, time = followed_together(len(self.mask)), len(self.mask)
+        return range(inputs.start // run * run, min(-(-inputs.stop // run) * run, time))
+
     def __repr__(self):
         blocks = f'{self.num_blocks} blocks of {self.block_size}'
         return f'StateTrace({self.name}: {blocks}, {len(self.leaves)} leaves, {self.nbytes} bytes)'
@@ -105,7 +111,8 @@ def trace_state(
     """Runs a built model in blocks and keeps its state after each.
 
     Which input an entry comes from is found by experiment: the input is run once more for each timestep, with
-    that timestep changed (another value, the mask flipped); the entries that change depend on it.
+    that timestep changed (another value, the mask flipped); the entries that change depend on it. Of an input of more
+    than 64 timesteps, runs of neighbours are changed together; `newest` is then the last of a run.
 
     Args:
       model: a built layer that can step; a declaration is built with random parameters.
@@ -125,7 +132,7 @@ def trace_state(
         return model.get_initial_state(batch_size, training=False, constants=constants, max_length=item.shape[1])
 
     named = _named(model, jax.eval_shape(lambda: initial_state(x.shape[0])), '')
-    alone = jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == x.shape[:1] else a, constants)
+    alone = of_first_item(constants, x.shape[0])
     followed = zip(named, batch_axes(initial_state), follow(model, item, block_size, alone), strict=True)
     leaves = tuple(_leaf(*about, axis, leaf) for about, axis, leaf in followed if leaf.values.size)
     return StateTrace(model.name or type(model).__name__, leaves, np.asarray(item.mask[0]), block_size)
@@ -138,8 +145,15 @@ def _leaf(path: str, layer: Any, name: str, spec: Any, batch_axis: int | None, l
         values, newest = values.reshape(len(values), 1, -1), newest.reshape(len(newest), 1, -1)
     else:
         values, newest = (np.moveaxis(a, axis + 1, 1).reshape(len(a), a.shape[axis + 1], -1) for a in leaf)
-    array = spec.shape, np.dtype(spec.dtype), spec.shape[0] if batch_axis else 1
+    array = spec.shape, np.dtype(spec.dtype), math.prod(spec.shape[: batch_axis or 0])
     return StateLeaf(path, *describe(layer), name, *array, values, newest.max(-1), axis is not None)
+
+
+def _is_written_in_place(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether an entry stays. Among neighbours that are alike it may only seem so, where all have moved on."""
+    size, stays = len(after), ((before == after) & (before >= 0)).any()
+    moved_on = before[-1] >= 0 and any(np.array_equal(after[: size - n], before[n:]) for n in range(size))
+    return bool(stays) and not moved_on
 
 
 def _named(layer: Any, state: Any, path: str) -> Iterator[tuple[str, Any, str, Any]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
 import numpy as np
 
 import seqlayers as sl
@@ -14,7 +13,7 @@ import seqlayers as sl
 from .dependencies import Cone, dependencies
 from .edges import Edge, Rows
 from .memory import Memory, memories
-from .run import block_size_of, built, stepper, steps, tapped
+from .run import block_size_of, built, of_first_item, stepper, steps, tapped
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,13 +74,18 @@ class StepTrace:
 
     @cached_property
     def latency(self) -> int:
-        """Steps from the arrival of an input to the output of its own time."""
+        """Steps from the arrival of an input to the output of its own time, at most."""
         return math.ceil(self.rows[-1].offset / self.rows[-1].edge.ratio)
 
     def outputs(self, block: int) -> range:
         """The output timesteps that a block emits, without void ones."""
         emitted = self.rows[-1].emitted(block)
         return range(max(emitted.start, 0), max(emitted.stop, 0))
+
+    def waits(self, block: int) -> list[int]:
+        """For each output of a block, the steps from the arrival of its own input."""
+        late, ratio = self.rows[-1].offset, self.rows[-1].edge.ratio
+        return [int((output + late) / ratio) - int(output / ratio) for output in self.outputs(block)]
 
     def cone(self, block: int) -> Cone:
         """What the outputs of a block have seen; empty if all are void."""
@@ -123,7 +127,7 @@ def trace_steps(
     block_size = block_size_of(model, block_size)
     if not x.shape[0] or not x.shape[1]:
         raise ValueError(f'trace_steps: the input must have an item and a timestep, got (batch, time) {x.shape[:2]}')
-    constants = jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == x.shape[:1] else a, constants)
+    constants = of_first_item(constants, x.shape[0])
     item = x[:1].pad_time(0, model.input_latency).pad_to_multiple(block_size)
     rows = Rows(model)
     masks = [np.asarray(item.mask[0]), *_masks(rows, item, block_size, constants)]
