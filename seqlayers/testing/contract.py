@@ -65,7 +65,7 @@ def check_contract(
     if not model.is_built:
         raise LayerError(f'check_contract takes a built layer: {model!r} is a declaration, call its build first')
     if x is None:
-        time = 2 * model.block_size + 9 + min(model.input_latency, 32)
+        time = 2 * model.block_size + 9 + min(model.input_latency, 32 * model.block_size)
         x = random_sequence(model.input_spec, time, seed)
     runs = Runs(model, x.shape[1], training, constants, rng, seed)
     check = _Check(runs, on_host(x).mask_invalid(), tolerance, exact_receptive_field)
