@@ -9,7 +9,7 @@ import numpy as np
 import seqlayers as sl
 
 from .page import Picture
-from .traces.run import block_size_of, built, random_input
+from .traces.run import block_size_of, built, built_for, random_input
 from .view import View
 from .views import KINDS
 
@@ -47,7 +47,7 @@ def explore(
       ValueError: the layer has no such view, or cannot step in such blocks.
     """
     _ipywidgets()
-    if not layer.is_built and x is None and view is None and block_size is None:
+    if isinstance(layer, sl.SequenceLayer) and not layer.is_built and x is None and view is None and block_size is None:
         from .lab import open_lab  # late: without ipywidgets, all but widgets works
 
         return open_lab(layer, input_spec, constants=constants, theme=theme)
@@ -55,16 +55,17 @@ def explore(
 
 
 class Explorer:
-    """The widget that `explore` returns; `image` and `slider` are its parts.
+    """The widget that `explore` returns.
 
     Attributes:
+      choice, slider, block_size, forget_state, image: its parts; `box` holds them all. Set their `value` to move it.
       model, x, constants: what is looked into, and what it is run on.
       theme: of the pictures.
     """
 
     def __init__(self, layer: Any, x: Any, view: str, input_spec: Any, block_size: Any, constants: Any, theme: str):
         widgets = _ipywidgets()
-        self.model = built(layer, input_spec)
+        self.model = built(layer, input_spec) if x is None else built_for(x, layer)
         self.constants, self.theme = constants, theme
         self._views: dict[tuple, View] = {}
         names = [name for name, kind in KINDS.items() if kind.suits(self.model)]

@@ -261,3 +261,11 @@ def test_themes_axes_and_repr():
     assert plot_diagram(trace, axes) is axes
     with pytest.raises(ValueError, match="there is no theme 'blue'"):
         plot_diagram(trace, theme='blue')
+
+
+def test_a_transposed_convolution_does_not_count_the_zeros_between_its_inputs():
+    spec = sl.ChannelSpec((3,))
+    for kernel, stride in ((16, 8), (4, 2)):
+        layer = sl.Conv1DTranspose(4, kernel, strides=stride, padding='causal', use_bias=False)
+        flops = trace_diagram(layer, spec).flops['']
+        assert 2 * kernel * 3 * 4 <= flops <= 2 * 2 * kernel * 3 * 4 + 8 * stride  # the window reaches over two inputs

@@ -164,3 +164,26 @@ def test_chains_in_branches():
     assert list(dict.fromkeys(paths)) == ['layers_0/layers_0', 'layers_0/layers_1', 'layers_0', 'layers_1', 'layers_2']
     waiting = [leaf.path for leaf in leaves if leaf.name.startswith('delay.')]
     assert set(waiting) == {'layers_0', 'layers_2'}  # they wait for the branch that looks ahead
+
+
+def test_the_source_of_a_decoder_is_that_of_its_item():
+    model = sl.models.encoder_decoder(9, width=8, num_layers=1, num_heads=1, past=4)
+    spec = sl.ChannelSpec((), np.int32)
+    source = sl.testing.random_sequence(sl.ChannelSpec((8,)), 5)[:1]
+    built = model.build(spec, rngs=0, constants={'source': source})
+    x = sl.Sequence.from_values(np.zeros((1, 6), np.int32))
+    assert viz.trace_state(built, x, constants={'source': source}).num_blocks == 6
+
+
+@pytest.mark.parametrize('trace', [viz.trace_state, viz.trace_steps, viz.compare_layer_and_step])
+def test_inputs_that_no_trace_can_run(trace):
+    built = model('window')
+    wrong = sl.ChannelSpec((built.input_spec.shape[0] + 1,))
+    with pytest.raises(sl.LayerError, match='got a sequence of'):
+        trace(built, sl.testing.random_sequence(wrong, 4))
+    with pytest.raises(ValueError, match='must have an item and a timestep'):
+        trace(built, noise(4)[:, :0])
+    with pytest.raises(TypeError, match='wrap an array in sl'):
+        trace(built, np.zeros((1, 4, 3)))
+    with pytest.raises(TypeError, match='viz looks into a model or a declaration'):
+        trace(sl.Conv1D, noise(4))

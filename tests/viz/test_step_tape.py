@@ -169,7 +169,7 @@ def test_of_a_long_stream_nothing_is_followed():
 
 def test_repr_and_errors():
     assert repr(mixed()) == 'StepTrace(Serial: 9 blocks of 2, 6 edges, latency 4)'
-    with pytest.raises(ValueError, match=r'trace_steps: the input must have an item and a timestep, got .* \(1, 0\)'):
+    with pytest.raises(ValueError, match=r'the input must have an item and a timestep, got .* \(1, 0\)'):
         trace_steps(model('window'), noise(0))
     with pytest.raises(ValueError, match=r'Serial: block_size must be a multiple of 3 timesteps'):
         trace_steps(model('convolutions'), noise(12), 4)

@@ -40,10 +40,9 @@ class AttentionView(View):
         heads = len(trace.layer_looks.weights)
         page.text(LEFTS[0] - 12, self.bottom + BARS / 2 + 14, 'weight', style.TICK, 'ink2', align='right')
         self._weight = page.text(LEFTS[0], y, '', style.TICK, 'ink2', live=True)
-        note = f'mean of {heads} heads' if heads > 1 else ''
-        page.text(LEFTS[1] + self.shown * self.pitch, y, note, style.TICK, 'ink2', align='right')
-        outlined = 'outlined: kept, not read' if self._matrices[1].keeps_more else ''
-        page.text(LEFTS[1], y, outlined, style.TICK, 'ink2')
+        notes = ['outlined: kept, not read'] if self._matrices[1].keeps_more else []
+        notes += [f'mean of {heads} heads'] if heads > 1 else []
+        page.text(LEFTS[1], y, ' · '.join(notes), style.TICK, 'ink2')
 
     def show(self, position: int) -> None:
         trace = self.trace

@@ -16,7 +16,7 @@ from seqlayers.declaration import LayerDict
 from seqlayers.layer import walk
 
 from .edges import describe
-from .run import block_size_of, built, of_first_item, stepper, steps
+from .run import block_size_of, built_for, of_first_item, stepper, steps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +120,7 @@ def trace_attention(
       ValueError: there is no such layer; or the model cannot step, or not in such blocks.
       LayerError: `x` does not fit the model.
     """
-    model = built(model, x.channel_spec)
+    model = built_for(x, model)
     block_size = block_size_of(model, block_size)
     path = _path(model, layer)
     attention: Any = dict(walk(model))[path]
@@ -233,7 +233,10 @@ def _watching(model: Any, path: str) -> Any:
 def _find(emits: Any) -> _Look:
     """What the watch emitted, wherever it is inside."""
     leaves = jax.tree.leaves(emits, is_leaf=lambda inside: isinstance(inside, _Look))
-    return next(leaf for leaf in leaves if isinstance(leaf, _Look))
+    found = [leaf for leaf in leaves if isinstance(leaf, _Look)]
+    if not found:
+        raise ValueError('trace_attention: the model hands on no emits of this layer, so its attention cannot be seen')
+    return found[0]
 
 
 def _of_item(look: _Look) -> _Look:

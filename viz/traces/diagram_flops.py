@@ -81,7 +81,9 @@ def _count_equation(equation: Any) -> int:
         return 2 * outputs[0].size * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
     if name == 'conv_general_dilated':
         kernel = equation.invars[1].aval
-        return 2 * outputs[0].size * kernel.size // kernel.shape[params['dimension_numbers'].rhs_spec[0]]
+        taps = kernel.size // kernel.shape[params['dimension_numbers'].rhs_spec[0]]
+        inserted = math.prod(params['lhs_dilation'])  # a transposed one works on so many zeros a number
+        return 2 * outputs[0].size * taps // inserted
     if name == 'fft':
         length = math.prod(params['fft_lengths'])
         transforms = max(outputs[0].size, equation.invars[0].aval.size) // length

@@ -10,7 +10,7 @@ import numpy as np
 import seqlayers as sl
 from seqlayers.streaming import rows
 
-from .run import random_input, stepper, steps
+from .run import random_input, repeated, stepper, steps
 
 PROBES = 64  # inputs whose way is followed; of a longer input, runs of timesteps are followed together
 
@@ -41,17 +41,19 @@ def follow(model: Any, item: sl.Sequence, block_size: int, constants: Mapping | 
     probes = -(-time // together)
     last = np.minimum(np.arange(1, probes + 1) * together, time) - 1
     batches = _probes(model, item, np.arange(time) // together == np.arange(probes)[:, None])
-    constants = jax.tree.map(lambda a: jnp.repeat(a, probes + 1, 0) if np.shape(a)[:1] == (1,) else a, constants)
-    limits = {'training': False, 'constants': constants, 'max_length': time}
-    axes = batch_axes(lambda n: model.get_initial_state(n, **limits))
-    initial = model.get_initial_state(probes + 1, **limits)
+
+    def initial_state(batch_size: int) -> Any:
+        side = repeated(constants, batch_size)
+        return model.get_initial_state(batch_size, training=False, constants=side, max_length=time)
+
+    axes, initial = batch_axes(initial_state), initial_state(probes + 1)
 
     @jax.jit
     def look(state: Any, other: Any) -> list[Followed]:
         leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other), axes, strict=True)
         return [_look(_first(a, axis), _first(b, axis), jnp.asarray(last)) for a, b, axis in leaves]
 
-    step = stepper(model, constants)
+    step = stepper(model, repeated(constants, probes + 1))
     runs = zip(*(steps(step, initial, batch, block_size) for batch in batches), strict=True)
     seen = [look(initial, initial), *(look(state, other) for (_, state), (_, other) in runs)]
     return [Followed(*map(np.stack, zip(*leaf, strict=True))) for leaf in zip(*seen, strict=True)]

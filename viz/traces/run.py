@@ -14,7 +14,14 @@ from .edges import Rows
 
 
 def built(layer: Any, input_spec: sl.ChannelSpec | None) -> Any:
-    """The layer itself if it is built; else one with random parameters, for 8 channels unless told."""
+    """The layer itself if it is built; else one with random parameters, for 8 channels unless told.
+
+    Raises:
+      TypeError: it is no layer.
+    """
+    if not isinstance(layer, sl.SequenceLayer):
+        what = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+        raise TypeError(f'viz looks into a model or a declaration, such as sl.Conv1D(8, kernel_size=3); got {what}')
     if layer.is_built:
         return layer
     try:
@@ -23,6 +30,24 @@ def built(layer: Any, input_spec: sl.ChannelSpec | None) -> Any:
         if input_spec is None:
             error.add_note('viz built this declaration for 8 channels: give input_spec=sl.ChannelSpec(...), or a model')
         raise
+
+
+def built_for(x: sl.Sequence, layer: Any) -> Any:
+    """The same for an input that is given.
+
+    Raises:
+      TypeError: it is no layer, or the input is no Sequence.
+      LayerError: the input does not fit the layer.
+      ValueError: the input is empty.
+    """
+    if not isinstance(x, sl.Sequence):
+        raise TypeError(f'viz runs a Sequence, got {type(x).__name__}: wrap an array in sl.Sequence.from_values(array)')
+    model = built(layer, x.channel_spec)
+    if x.channel_spec.shape != model.input_spec.shape:
+        raise sl.LayerError(f'{type(model).__name__} takes {model.input_spec}, got a sequence of {x.channel_spec}')
+    if 0 in x.shape[:2]:
+        raise ValueError(f'viz: the input must have an item and a timestep, got (batch, time) {x.shape[:2]}')
+    return model
 
 
 def random_input(spec: sl.ChannelSpec, batch_size: int, time: int) -> sl.Sequence:
@@ -36,6 +61,11 @@ def random_input(spec: sl.ChannelSpec, batch_size: int, time: int) -> sl.Sequenc
 def of_first_item(constants: Mapping | None, batch_size: int) -> Any:
     """Side inputs for the first item of a batch."""
     return jax.tree.map(lambda a: a[:1] if np.shape(a)[:1] == (batch_size,) else a, constants)
+
+
+def repeated(constants: Mapping | None, batch_size: int) -> Any:
+    """Side inputs of one item for a batch of alike ones."""
+    return jax.tree.map(lambda a: jnp.repeat(a, batch_size, 0) if np.shape(a)[:1] == (1,) else a, constants)
 
 
 def block_size_of(model: Any, block_size: int | None) -> int:

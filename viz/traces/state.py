@@ -14,7 +14,7 @@ from seqlayers.combinators.chain import Delayed
 
 from .edges import describe
 from .probe import Followed, batch_axes, entry_axis, follow, followed_together
-from .run import block_size_of, built, of_first_item
+from .run import block_size_of, built_for, of_first_item, repeated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,15 +124,17 @@ def trace_state(
       ValueError: the model cannot step, or not in such blocks.
       LayerError: `x` does not fit the model.
     """
-    model = built(model, x.channel_spec)
+    model = built_for(x, model)
     block_size = block_size_of(model, block_size)
     item = x[:1].pad_to_multiple(block_size)
 
+    alone = of_first_item(constants, x.shape[0])
+
     def initial_state(batch_size: int) -> Any:
-        return model.get_initial_state(batch_size, training=False, constants=constants, max_length=item.shape[1])
+        side = repeated(alone, batch_size)
+        return model.get_initial_state(batch_size, training=False, constants=side, max_length=item.shape[1])
 
     named = _named(model, jax.eval_shape(lambda: initial_state(x.shape[0])), '')
-    alone = of_first_item(constants, x.shape[0])
     followed = zip(named, batch_axes(initial_state), follow(model, item, block_size, alone), strict=True)
     leaves = tuple(_leaf(*about, axis, leaf) for about, axis, leaf in followed if leaf.values.size)
     return StateTrace(model.name or type(model).__name__, leaves, np.asarray(item.mask[0]), block_size)

@@ -13,7 +13,7 @@ import seqlayers as sl
 from .dependencies import Cone, dependencies
 from .edges import Edge, Rows
 from .memory import Memory, memories
-from .run import block_size_of, built, of_first_item, stepper, steps, tapped
+from .run import block_size_of, built_for, of_first_item, stepper, steps, tapped
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,10 +123,8 @@ def trace_steps(
       ValueError: the model cannot step, or not in such blocks; or there is no timestep.
       LayerError: `x` does not fit the model.
     """
-    model = built(model, x.channel_spec)
+    model = built_for(x, model)
     block_size = block_size_of(model, block_size)
-    if not x.shape[0] or not x.shape[1]:
-        raise ValueError(f'trace_steps: the input must have an item and a timestep, got (batch, time) {x.shape[:2]}')
     constants = of_first_item(constants, x.shape[0])
     item = x[:1].pad_time(0, model.input_latency).pad_to_multiple(block_size)
     rows = Rows(model)
