@@ -1,12 +1,19 @@
-"""What a change costs in the architecture lab: `python benchmarks/lab.py`.
+"""What a change costs in the architecture lab: `python benchmarks/lab.py`. Writes benchmarks/results/lab.md.
 
 One line a model and view: milliseconds of wall time for a tick of the slider (the median of many), and for a change of
 the model, which is traced and compiled anew (the median of a few). The block diagram and the receptive field need
-no building.
+no building. Below, the same as seen in JupyterLab in a browser, by its test: from the event until the picture has
+changed.
 """
 
+import os
+import platform
+import re
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,6 +33,7 @@ MODELS = {
     '50 convolutions': (sl.Serial([sl.Conv1D(8, 3, padding='causal') for _ in range(50)]), VECTORS),
 }
 TICKS, CHANGES = 20, 3
+ROOT = Path(__file__).parent.parent
 
 
 def milliseconds(widget: Any, values: list) -> float:
@@ -38,8 +46,8 @@ def milliseconds(widget: Any, values: list) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
-    print(f'{"model":30}{"view":18}{"tick, ms":>10}{"change, ms":>12}')
+def in_the_kernel() -> list[str]:
+    rows = ['| model | view | tick, ms | change, ms |', '|---|---|---|---|']
     for name, (declaration, spec) in MODELS.items():
         lab = open_lab(declaration, spec)
         lab.widgets.tree.value = (('layers', 0),)
@@ -49,8 +57,26 @@ def main() -> None:
             tick = milliseconds(lab.picture.slider, [positions[i % len(positions)] for i in range(TICKS)])
             names = [repr(f'{view}_{i}') for i in range(CHANGES)]
             change = milliseconds(lab.fields.controls['name'], names)
-            print(f'{name:30}{view:18}{tick:10.0f}{change:12.0f}', flush=True)
+            rows.append(f'| {name} | {view} | {tick:.0f} | {change:.0f} |')
+            print(rows[-1], flush=True)
             jax.clear_caches()
+    return rows
+
+
+def in_the_browser() -> list[str]:
+    command = [sys.executable, '-m', 'pytest', '-q', '-s', 'tests/browser/test_lab.py']
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    rows = [f'| {what} | {ms} |' for what, ms in re.findall(r'^(\w.*?) +(\d+) ms$', printed, re.M)]
+    return ['| in JupyterLab, some convolutions | ms |', '|---|---|', *rows]
+
+
+def main() -> None:
+    where = f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}'
+    lines = ['# Ticks and changes in the architecture lab', '', f'{where}; written by `python benchmarks/lab.py`.', '']
+    text = '\n'.join([*lines, *in_the_kernel(), '', *in_the_browser(), ''])
+    (ROOT / 'benchmarks' / 'results').mkdir(exist_ok=True)
+    (ROOT / 'benchmarks' / 'results' / 'lab.md').write_text(text)
+    print(text)
 
 
 if __name__ == '__main__':
