@@ -113,3 +113,21 @@ def test_layers_that_cannot_step_say_why():
 def test_repr_is_the_same_every_time():
     texts = {repr(viz.compare_layer_and_step(model('window'), noise(8))) for _ in range(2)}
     assert texts == {'ComparisonTrace(Conv1D in blocks of 1: layer and step agree on all 5 timesteps)'}
+
+
+def test_shared_layers_do_not_hide_the_model():
+    declaration = sl.Shared(
+        {'embedding': sl.Embedding(3, 5)},
+        sl.Serial([sl.Ref('embedding'), sl.LSTM(3), sl.Lookahead(1), sl.EmbeddingTranspose('embedding')]),
+    )
+    spec = sl.ChannelSpec((), np.int32)
+    x = sl.Sequence.from_values(np.arange(12, dtype=np.int32)[None] % 5)
+    for tied in (declaration.build(spec, rngs=0), sl.Serial([declaration]).build(spec, rngs=0)):
+        trace = viz.compare_layer_and_step(tied, x, 4)
+        assert [row.edge.name for row in trace.rows] == ['Ref', 'LSTM', 'Lookahead', 'EmbeddingTranspose']
+        assert trace.first_layer is None
+        np.testing.assert_allclose(trace.output.layer, tied.layer(x, training=False).values, rtol=1e-5)
+        forgetful = viz.compare_layer_and_step(tied, x, 4, forget_state=True)
+        assert forgetful.first_layer.endswith('child_layer/layers_1') and forgetful.first_timestep == 4
+        [*state] = viz.trace_state(tied, x).leaves
+        assert {leaf.path.rpartition('/')[2] for leaf in state} == {'layers_1', 'layers_2'}

@@ -1,6 +1,6 @@
 """The rows of a picture: a model as a short list of edges, places between layers where timesteps are seen.
 
-`Serial`, `Residual`, `Parallel` and composites are opened, outermost first, as long as the rows stay few;
+`Serial`, `Residual`, `Parallel`, `Shared` and composites are opened, outermost first, as long as the rows stay few;
 everything else, `Repeat` too, is one row. A chain that is longer than that is folded into runs of layers.
 """
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
+
+import jax
 
 import seqlayers as sl
 from seqlayers import timing
@@ -77,6 +79,8 @@ class Rows:
             end, layers = self._add_chain(branch, chain, source, depth + _joins(layer))
             ends.append(end)
             tapped.append(layers)
+        if type(layer) is sl.Shared:
+            return ends[0], [_around(layer, tapped[0])]
         if not _joins(layer):
             return ends[0], tapped[0]
         if type(layer) is sl.Residual:
@@ -112,6 +116,15 @@ class Rows:
         return index, [*([joined] if joined else layers), sl.Emit(name=_tap(index))]
 
 
+def _around(shared: Any, tapped: list) -> Any:
+    """A `Shared` around its model with taps: a copy if it is built, as its `Ref`s know their layers already."""
+    if not shared.is_built:
+        return shared.replace(child_layer=sl.Serial(tapped))
+    copied = jax.tree.map(lambda leaf: leaf, shared)
+    copied.child_layer = sl.Serial(tapped).build(shared.input_spec, rngs=0)
+    return copied
+
+
 def _tap(index: int) -> str:
     return f'viz_edge_{index}'
 
@@ -142,6 +155,8 @@ def _branches(path: str, layer: Any) -> list[list[Named]]:
         return [inside[-1:]]
     if type(layer) is sl.Serial:
         return [inside]
+    if type(layer) is sl.Shared:
+        return [[child for child in inside if child[1] is layer.child_layer]]
     if type(layer) is sl.Residual:
         return [inside[: len(layer.layers)], inside[len(layer.layers) :]]
     return [[child] for child in inside] if type(layer) is sl.Parallel else []

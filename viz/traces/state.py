@@ -178,6 +178,8 @@ def _named(layer: Any, state: Any, path: str) -> Iterator[tuple[str, Any, str, A
         yield from _chain(layer.children(), state, path)
     elif isinstance(layer, sl.Composite):
         yield from _chain(layer.children()[-1:], (state,), path)
+    elif type(layer) is sl.Shared:
+        yield from _named(layer.child_layer, state, f'{path}/child_layer' if path else 'child_layer')
     else:
         yield from _leaves(layer, state, path)
 
