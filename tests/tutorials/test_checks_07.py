@@ -7,6 +7,7 @@ import pytest
 import seqlayers as sl
 from checks.lesson07 import repair, safe_log, stride_mask
 from checks.neighbour import NeighbourExplorer, plot_leaks
+from tests.tutorials.verdicts import check_mistake, check_unwritten
 
 
 # --- repair: with `mended`, a name for each leak that is stopped -------------------------------------------
@@ -102,20 +103,12 @@ def test_a_right_answer_passes(exercise, answer):
 
 @pytest.mark.parametrize(('exercise', 'wrong', 'words'), MISTAKES, ids=[words for *_, words in MISTAKES])
 def test_a_mistake_is_told_its_idea(exercise, wrong, words):
-    verdict = exercise(wrong)
-    assert not verdict.passed
-    assert words in verdict.message
-    assert verdict.picture.finding
+    check_mistake(exercise(wrong), words)
 
 
 @pytest.mark.parametrize('exercise', [repair, stride_mask, safe_log], ids=lambda e: type(e).__name__)
 def test_an_empty_stub_does_not_pass(exercise):
-    def stub(*args):
-        raise NotImplementedError
-
-    verdict = exercise(stub)
-    assert not verdict.passed
-    assert verdict.message.startswith('not written yet: stub')
+    check_unwritten(exercise)
 
 
 def test_masks_are_of_every_kind_and_poisoned():

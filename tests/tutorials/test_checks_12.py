@@ -6,6 +6,7 @@ import pytest
 
 from checks.backlog import BacklogExplorer, plot_backlog, schedule
 from checks.lesson12 import deadlines, initial_states, rechunk, reset_slot
+from tests.tutorials.verdicts import check_mistake, check_unwritten
 
 
 # --- answers -------------------------------------------------------------------------------------------------
@@ -116,10 +117,6 @@ MISTAKES = [
 ]
 
 
-def stub(*args):
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize('exercise', ANSWERS, ids=lambda e: type(e).__name__)
 def test_a_right_answer_passes(exercise):
     verdict = exercise(ANSWERS[exercise])
@@ -130,15 +127,12 @@ def test_a_right_answer_passes(exercise):
 
 @pytest.mark.parametrize(('exercise', 'wrong', 'words'), MISTAKES, ids=[words for *_, words in MISTAKES])
 def test_a_mistake_is_told_its_idea(exercise, wrong, words):
-    verdict = exercise(wrong)
-    assert not verdict.passed
-    assert words in verdict.message
-    assert verdict.picture.finding
+    check_mistake(exercise(wrong), words)
 
 
 @pytest.mark.parametrize('exercise', ANSWERS, ids=lambda e: type(e).__name__)
 def test_an_empty_stub_does_not_pass(exercise):
-    assert exercise(stub).message.startswith('not written yet: stub')
+    check_unwritten(exercise)
 
 
 def test_the_end_of_rovers_clip_is_told():

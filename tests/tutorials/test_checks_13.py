@@ -12,6 +12,7 @@ from flax import nnx
 from checks.learning import PaddingExplorer, plot_kept
 from checks.lesson13 import STEPS, accumulate, masked_loss, resume_exactly
 from checks.training_run import TrainingRun, batch
+from tests.tutorials.verdicts import check_mistake, check_unwritten
 
 
 # --- losses --------------------------------------------------------------------------------------------------
@@ -142,10 +143,6 @@ MISTAKES = [
 ]
 
 
-def stub(*args):
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize('exercise', ANSWERS, ids=lambda e: type(e).__name__)
 def test_a_right_answer_passes(exercise):
     verdict = exercise(*ANSWERS[exercise])
@@ -157,15 +154,12 @@ def test_a_right_answer_passes(exercise):
 @pytest.mark.parametrize(('exercise', 'wrong', 'words'), MISTAKES, ids=[words for *_, words in MISTAKES])
 @pytest.mark.filterwarnings('ignore:invalid value encountered', 'ignore:divide by zero')
 def test_a_mistake_is_told_its_idea(exercise, wrong, words):
-    verdict = exercise(*wrong)
-    assert not verdict.passed
-    assert words in verdict.message
-    assert verdict.picture.finding
+    check_mistake(exercise(*wrong), words)
 
 
 @pytest.mark.parametrize('exercise', ANSWERS, ids=lambda e: type(e).__name__)
 def test_an_empty_stub_does_not_pass(exercise):
-    assert exercise(*[stub] * len(ANSWERS[exercise])).message.startswith('not written yet: stub')
+    check_unwritten(exercise, len(ANSWERS[exercise]))
 
 
 # --- the run -------------------------------------------------------------------------------------------------

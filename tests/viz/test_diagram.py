@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import itertools
 import sys
 
 import jax
@@ -11,13 +10,12 @@ import pytest
 
 import seqlayers as sl
 from seqlayers.testing.report import Clause, ContractReport
-from viz import style
+from tests.viz.layout import check_layout
 from viz.plots.diagram import DiagramView, plot_diagram
 from viz.plots.diagram_layout import MOST, count_lines, folding
 from viz.traces.diagram import trace_diagram
 
 IDS, SPEC = sl.ChannelSpec((), jnp.int32), sl.ChannelSpec((4,))
-SIZES = {style.TITLE, style.HEAD, style.LABEL, style.TICK, style.SMALL}
 LONG = 'a_very_long_name_that_has_to_be_cut_somewhere'
 BRANCHES = sl.Serial(
     [
@@ -220,15 +218,7 @@ def words(picture):
 def test_texts_do_not_overlap_and_stay_on_the_page(name, fold):
     picture = plot_diagram(traced(name), fold=fold)
     picture.canvas.draw()
-    texts = [text for text in picture.axes[0].texts if text.get_text()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    for text, box in boxes:
-        inside = box.x0 > 10 and box.x1 < picture.bbox.width - 10 and box.y0 > 4 and box.y1 < picture.bbox.height
-        assert inside, f'{text!r} leaves the page'
-    for (first, a), (second, b) in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
-    assert {round(text.get_fontsize() / 0.72, 2) for text in texts} <= SIZES
+    check_layout(picture)
 
 
 def test_the_focus_says_all_about_a_line_and_never_calls_jax():

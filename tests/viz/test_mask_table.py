@@ -8,8 +8,8 @@ import pytest
 
 import seqlayers as sl
 from seqlayers.padding import PADDING_MODES
+from tests.viz.layout import check_layout, texts
 from tests.viz.models import MODELS, noise
-from tests.viz.test_pictures import SIZES, texts
 from viz.plots.mask_table import MaskTableView, plot_mask_table
 from viz.traces.mask import trace_mask
 from viz.traces.mask_table import trace_mask_table
@@ -138,13 +138,7 @@ def tables():
 def test_texts_do_not_overlap_and_stay_on_the_page(tables, name):
     picture = plot_mask_table(tables[name])
     picture.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(picture)]
-    for text, box in boxes:
-        assert box.x0 > 10 and box.x1 < picture.bbox.width - 10, f'{text!r} leaves the page'
-    for (first, a), (second, b) in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
-    assert {round(t.get_fontsize() / 0.72, 2) for t in texts(picture)} <= SIZES
+    check_layout(picture)
 
 
 @pytest.mark.parametrize('name', TABLES)

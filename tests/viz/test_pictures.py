@@ -1,7 +1,6 @@
 """Pictures: what is written in them, and that one can read it. Pixels are not compared."""
 
 import io
-import itertools
 import subprocess
 import sys
 
@@ -13,11 +12,11 @@ from PIL import Image
 
 import seqlayers as sl
 import viz
+from tests.viz.layout import check_layout, texts
 from tests.viz.models import MODELS, model, noise
 from viz import png, style
 from viz.shapes import hatch, rounded
 
-SIZES = {style.TITLE, style.HEAD, style.LABEL, style.TICK, style.SMALL}
 DEEP = sl.Serial([sl.Conv1D(3, 3, padding='causal') for _ in range(24)])
 UP = sl.Serial([sl.Upsample1D(6), sl.Conv1D(2, 4, padding='causal')])
 LONG = 'a_very_long_name_that_has_to_be_cut_somewhere'
@@ -63,23 +62,11 @@ PICTURES = {
 }
 
 
-def texts(page):
-    return [t for t in page.axes[0].texts if t.get_text()]
-
-
 @pytest.mark.parametrize('name', PICTURES)
 def test_texts_do_not_overlap_and_stay_on_the_page(name):
     picture = PICTURES[name]()
     picture.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(picture)]
-    width, height = picture.bbox.width, picture.bbox.height
-    for text, box in boxes:
-        inside = box.x0 > 10 and box.x1 < width - 10 and box.y0 > 4 and box.y1 < height
-        assert inside, f'{text!r} leaves the page'
-    for (first, a), (second, b) in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
-    assert {round(t.get_fontsize() / 0.72, 2) for t in texts(picture)} <= SIZES
+    check_layout(picture)
 
 
 @pytest.mark.parametrize('name', ['receptive field, phases', 'mask, long', 'state, memories', 'comparison, long'])

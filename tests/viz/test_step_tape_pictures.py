@@ -2,19 +2,17 @@
 
 import functools
 import gc
-import itertools
 import sys
 
 import pytest
 
 import seqlayers as sl
+from tests.viz.layout import check_layout
 from tests.viz.models import noise
 from tests.viz.test_step_tape import branches, mixed
-from viz import style
 from viz.plots.steps import StepTapeView, plot_steps, seen_before
 from viz.traces.steps import trace_steps
 
-SIZES = {style.TITLE, style.HEAD, style.LABEL, style.TICK, style.SMALL}
 DEEP = sl.Serial([sl.Conv1D(1, 5, padding='same'), *[sl.Delay(2)] * 49])
 
 
@@ -35,19 +33,6 @@ TRACES = {
     'large blocks': lambda: trace_steps(sl.Upsample1D(160), noise(1000, gap=range(500, 510)), 60),
     'no latency': no_latency,
 }
-
-
-def check_layout(picture):
-    """Texts do not overlap, stay on the page, and have one of the sizes."""
-    texts = [t for t in picture.axes[0].texts if t.get_text()]
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
-    for text, box in boxes:
-        inside = box.x0 > 10 and box.x1 < picture.bbox.width - 10 and box.y0 > 4 and box.y1 < picture.bbox.height
-        assert inside, f'{text!r} leaves the page'
-    for (first, a), (second, b) in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
-    assert {round(t.get_fontsize() / 0.72, 2) for t in texts} <= SIZES
 
 
 def check_that_nothing_runs(view):

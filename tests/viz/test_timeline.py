@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import seqlayers as sl
+from tests.viz.layout import check_layout, texts
 from tests.viz.models import MODELS, Backwards, model
-from tests.viz.test_pictures import SIZES, texts
 from viz.page import Cells
 from viz.plots.timeline import TimelineView, plot_stream, title
 from viz.traces.timeline import trace_stream
@@ -153,13 +153,7 @@ def streams():
 def test_texts_do_not_overlap_and_stay_on_the_page(streams, name):
     picture = plot_stream(streams[name])
     picture.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(picture)]
-    for text, box in boxes:
-        assert box.x0 > 10 and box.x1 < picture.bbox.width - 10, f'{text!r} leaves the page'
-    for (first, a), (second, b) in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 1 or high <= 4, f'{first!r} and {second!r} overlap'
-    assert {round(t.get_fontsize() / 0.72, 2) for t in texts(picture)} <= SIZES
+    check_layout(picture)
 
 
 @pytest.mark.parametrize('name', STREAMS)
