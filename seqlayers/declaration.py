@@ -88,6 +88,17 @@ def freeze(value: Any, field: str) -> Any:
     return value
 
 
+M = TypeVar('M', bound='Declared')
+
+
+def with_parts(built: M, **parts: Any) -> M:
+    """A built layer with other attributes: an object of its own around the same arrays."""
+    copied = jax.tree.map(lambda leaf: leaf, built)
+    for name, part in parts.items():
+        setattr(copied, name, part)
+    return copied
+
+
 def is_child_field(field: dataclasses.Field) -> bool:
     """Whether the field holds layers: such fields are declared with `nnx.data()`."""
     return field.metadata.get('static') is False

@@ -7,7 +7,7 @@ import jax
 
 from seqlayers.combinators.repeat import Repeat
 from seqlayers.combinators.serial import Serial
-from seqlayers.declaration import LayerDict, is_child_field
+from seqlayers.declaration import LayerDict, is_child_field, with_parts
 from seqlayers.layer import Composite, SequenceLayer
 
 
@@ -35,9 +35,7 @@ def unstack(model: SequenceLayer) -> SequenceLayer:
     changed = {name: _unstacked(getattr(model, name)) for name in names}
     if all(changed[name] is getattr(model, name) for name in names):
         return model
-    copied = jax.tree.map(lambda leaf: leaf, model)  # an object of its own, around the same arrays
-    for name, value in changed.items():
-        setattr(copied, name, value)
+    copied = with_parts(model, **changed)
     copied.settle()
     return copied
 

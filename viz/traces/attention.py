@@ -12,7 +12,7 @@ import numpy as np
 import seqlayers as sl
 from seqlayers.attention.banded import BandedSelfAttention
 from seqlayers.combinators.wrapper import Wrapper
-from seqlayers.declaration import LayerDict
+from seqlayers.declaration import LayerDict, with_parts
 from seqlayers.layer import walk
 
 from .edges import describe
@@ -217,17 +217,16 @@ def _watching(model: Any, path: str) -> Any:
     if not path:
         return _Watch(model, name=model.name).build(model.input_spec, rngs=0)
     name, _, rest = path.partition('/')
-    copied = jax.tree.map(lambda array: array, model)  # an object of its own, around the same arrays
-    child = dict(copied.children())[name]
+    child, parts = dict(model.children())[name], {}
     watched = _watching(child, rest)
-    for attribute, value in vars(copied).items():
+    for attribute, value in vars(model).items():
         if value is child:
-            setattr(copied, attribute, watched)
+            parts[attribute] = watched
         elif isinstance(value, tuple) and any(inside is child for inside in value):
-            setattr(copied, attribute, tuple(watched if inside is child else inside for inside in value))
+            parts[attribute] = tuple(watched if inside is child else inside for inside in value)
         elif isinstance(value, LayerDict) and value.get(name) is child:
-            setattr(copied, attribute, LayerDict(value | {name: watched}))
-    return copied
+            parts[attribute] = LayerDict(value | {name: watched})
+    return with_parts(model, **parts)
 
 
 def _find(emits: Any) -> _Look:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import jax
-
 import seqlayers as sl
 from seqlayers import timing
+from seqlayers.declaration import with_parts
 from seqlayers.intervals import IntervalSet
 
 MAX_ROWS = 10
@@ -120,9 +119,7 @@ def _around(shared: Any, tapped: list) -> Any:
     """A `Shared` around its model with taps: a copy if it is built, as its `Ref`s know their layers already."""
     if not shared.is_built:
         return shared.replace(child_layer=sl.Serial(tapped))
-    copied = jax.tree.map(lambda leaf: leaf, shared)
-    copied.child_layer = sl.Serial(tapped).build(shared.input_spec, rngs=0)
-    return copied
+    return with_parts(shared, child_layer=sl.Serial(tapped).build(shared.input_spec, rngs=0))
 
 
 def _tap(index: int) -> str:
