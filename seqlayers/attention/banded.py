@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import jax
 
 from seqlayers import buffers
-from seqlayers.attention import shared, windows
+from seqlayers.attention import decode, shared, windows
 from seqlayers.attention.cache import Cache, GrowingCache, RingCache, aligned
 from seqlayers.attention.core import Attention, KeyValues, Queries
 from seqlayers.clock import clock
@@ -139,19 +139,25 @@ class BandedSelfAttention(shared.DotProduct):
         return GrowingCache.empty(batch_size, max_length, keys, values, offset, tuple(self.label_names))
 
     def step(self, x, state, *, training, constants=None):
-        mask, queries, sources, new_state = self._block(x, state, training, constants)
-        rule = self._rule(training, constants)
-        context = new_state.cache.checked(rule.context(queries, sources))
-        return Sequence(context.swapaxes(1, 2), mask), new_state
+        y, new_state, _ = self._attended(x, state, training, constants)
+        return y, new_state
 
     def step_with_emits(self, x, state, *, training, constants=None):
-        mask, queries, sources, new_state = self._block(x, state, training, constants)
-        rule = self._rule(training, constants)
-        y = Sequence(new_state.cache.checked(rule.context(queries, sources)).swapaxes(1, 2), mask)
+        y, new_state, (queries, block) = self._attended(x, state, training, constants)
         if not self.emits_weights:
             return y, new_state, ()
+        sources = state.cache.sources(new_state.cache, block)
         columns = state.cache.columns(x.shape[1], self._window)
-        return y, new_state, self._emits(shared.weights_in_order(rule, queries, sources, columns), mask)
+        weights = shared.weights_in_order(self._rule(training, constants), queries, sources, columns)
+        return y, new_state, self._emits(weights, y.mask)
+
+    def _attended(
+        self, x: Sequence, state: SelfAttentionState, training: bool, constants: Any
+    ) -> tuple[Sequence, SelfAttentionState, tuple[Queries, KeyValues]]:
+        """A step, and with it the queries and the entries that joined the cache."""
+        mask, queries, block, new_state = self._block(x, state, training, constants)
+        context, cache = decode.attend(self._rule(training, constants), queries, state.cache, block)
+        return Sequence(context.swapaxes(1, 2), mask), new_state._replace(cache=cache), (queries, block)
 
     @property
     def _window(self) -> int:
@@ -161,7 +167,8 @@ class BandedSelfAttention(shared.DotProduct):
 
     def _block(
         self, x: Sequence, state: SelfAttentionState, training: bool, constants: Any
-    ) -> tuple[jax.Array, Queries, list[KeyValues], SelfAttentionState]:
+    ) -> tuple[jax.Array, Queries, KeyValues, SelfAttentionState]:
+        """Mask and queries of what comes out, the entries that join the cache, and the state but for the cache."""
         projected = shared.project(self, x)
         (queries, keys, values), networks = shared.run_step(
             self, projected, state.networks, training=training, constants=constants
@@ -174,10 +181,10 @@ class BandedSelfAttention(shared.DotProduct):
             late, waiting = buffers.push(waiting, block)
             of_queries[label], of_keys[label], labels[label] = late.values, block.values, (arriving, waiting)
         queries, waiting = buffers.push(state.queries, queries)
-        cache, sources = state.cache.append(shared.source(self, keys, values, state.time, **of_keys))
+        block = shared.source(self, keys, values, state.time, **of_keys)
         looking = shared.looking(queries, state.time - waiting.shape[1], **of_queries)
-        state = SelfAttentionState(cache, state.time + x.shape[1], waiting, networks, labels)
-        return queries.mask, looking, sources, state
+        state = SelfAttentionState(state.cache, state.time + x.shape[1], waiting, networks, labels)
+        return queries.mask, looking, block, state
 
     # --- what both share --------------------------------------------------------------------------------
     def _rule(self, training: bool, constants: Any) -> Attention:

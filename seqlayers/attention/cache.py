@@ -66,7 +66,11 @@ class RingCache(NamedTuple):
     def append(self, block: KeyValues) -> tuple[Self, list[KeyValues]]:
         """The cache with a block at its end, and what the queries of that block look at."""
         written = self._write(block)
-        return written, [written.entries] if block.times.shape[1] <= SLACK else [self.entries, block]
+        return written, self.sources(written, block)
+
+    def sources(self, written: Self, block: KeyValues) -> list[KeyValues]:
+        """What the queries of a block look at, of the cache before it, that with it and the block itself."""
+        return [written.entries] if block.times.shape[1] <= SLACK else [self.entries, block]
 
     def columns(self, m: int, window: int) -> jax.Array:
         """Where in the keys that `append` returns the last `window` timesteps and a block of `m` are.
@@ -140,7 +144,11 @@ class GrowingCache(NamedTuple):
         slots = self.slot[:, None] + jnp.arange(block.times.shape[1])
         entries = _write_all(self.entries, block, slots, 0, 'drop')
         written = type(self)(entries, jnp.minimum(self.slot + m, self.size + 1))
-        return written, [written.entries]
+        return written, self.sources(written, block)
+
+    def sources(self, written: Self, block: KeyValues) -> list[KeyValues]:
+        """What the queries of a block look at: the cache with the block."""
+        return [written.entries]
 
     def columns(self, m: int, window: int) -> jax.Array:
         """Where in the keys that `append` returns the timesteps are: all of the cache is in order."""

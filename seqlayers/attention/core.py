@@ -86,6 +86,12 @@ def hide(times: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, times, hidden(times))
 
 
+def limits(past: int, future: int) -> tuple[int, int]:
+    """The most timesteps back and ahead that horizons allow; a hidden key is farther."""
+    back, ahead = (_FAR // 2 if horizon == -1 else horizon for horizon in (past, future))
+    return back, ahead
+
+
 def visible(query_times: jax.Array, key_times: jax.Array, past: int, future: int, chunk: int = 1) -> jax.Array:
     """Which keys each query sees: up to `past` chunks of timesteps back and `future` ahead; -1 is no limit.
 
@@ -95,7 +101,7 @@ def visible(query_times: jax.Array, key_times: jax.Array, past: int, future: int
     is_hidden = ago > _FAR // 2
     if chunk > 1:
         ago = query_times[:, :, None] // chunk - key_times[:, None, :] // chunk
-    back, ahead = (_FAR // 2 if horizon == -1 else horizon for horizon in (past, future))
+    back, ahead = limits(past, future)
     return (ago <= back) & (ago >= -ahead) & ~is_hidden
 
 
@@ -130,7 +136,7 @@ class Attention:
         that sees nothing is zero.
         """
         b, _, m, _ = queries.values.shape
-        scaled = self._scaled(queries)
+        scaled = self.scaled(queries)
         logits = [self._logits(queries, scaled, source) for source in sources]
         seen = [self.seen(queries, source) for source in sources]
         if self.sinks is not None:
@@ -160,7 +166,7 @@ class Attention:
         """
         if self.dropout is not None:
             return self.context(queries, [source])
-        if not self._is_fusible(queries, source):
+        if not self.is_fusible(queries, source):
             return jax.checkpoint(lambda queries, source: self.context(queries, [source]))(queries, source)
 
         @jax.checkpoint
@@ -170,7 +176,7 @@ class Attention:
             context = dot_product_attention(q, k, v, seen[:, None])
             return jnp.where(seen.any(-1)[:, None, :, None], context.swapaxes(1, 2), 0)
 
-        return attend(self._scaled(queries), queries, source)
+        return attend(self.scaled(queries), queries, source)
 
     def seen(self, queries: Queries, source: KeyValues) -> jax.Array:
         """Which keys each query sees, bool `(batch, queries, keys)`."""
@@ -185,14 +191,16 @@ class Attention:
     def num_sinks(self) -> int:
         return 0 if self.sinks is None else self.sinks.number
 
-    def _is_fusible(self, queries: Queries, source: KeyValues) -> bool:
+    def is_fusible(self, queries: Queries, source: KeyValues) -> bool:
+        """Whether a fused kernel offers what is asked for, but for dropout and labels."""
         extras = (self.sinks, self.bias, self.precision)
         is_plain = not self.soft_cap and all(extra is None for extra in extras)
         keys, values = source.keys, source.values
         is_one_dtype = queries.values.dtype == keys.dtype == values.dtype and keys.dtype.itemsize <= 4
         return is_plain and is_one_dtype and keys.shape == values.shape and keys.size > 0
 
-    def _scaled(self, queries: Queries) -> jax.Array:
+    def scaled(self, queries: Queries) -> jax.Array:
+        """The values of the queries, scaled as the logits want them."""
         return queries.values * jnp.asarray(self.scale, queries.values.dtype)
 
     def _logits(self, queries: Queries, scaled: jax.Array, source: KeyValues) -> jax.Array:

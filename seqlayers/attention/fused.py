@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqlayers.devices import beside_ampere
+
 
 def dot_product_attention(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
     """`jax.nn.dot_product_attention` of scaled queries, by cuDNN where that is to be had.
@@ -11,7 +13,7 @@ def dot_product_attention(queries: jax.Array, keys: jax.Array, values: jax.Array
     All are `(batch, time, heads, units)` and of one dtype; the mask is `(batch, 1, queries, keys)`. A query
     that sees nothing gets the mean of all values.
     """
-    if not _suits_cudnn(queries):
+    if not suits_cudnn(queries):
         return _by_jax(queries, keys, values, mask)
     # What is traced beside a GPU may still be compiled for another platform.
     return lax.platform_dependent(queries, keys, values, mask, cuda=_by_cudnn, default=_by_jax)
@@ -32,10 +34,7 @@ def _by_cudnn(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.
     return context[:, :time]
 
 
-def _suits_cudnn(queries: jax.Array) -> bool:
+def suits_cudnn(queries: jax.Array) -> bool:
     """Its kernel asks for an Ampere GPU or later, 16 bits, and units that are a multiple of 8 up to 128."""
-    device, units = jax.devices()[0], queries.shape[-1]
-    if device.platform != 'gpu' or not device.device_kind.startswith('NVIDIA'):
-        return False
-    is_recent = float(device.compute_capability) >= 8
-    return is_recent and queries.dtype.itemsize == 2 and units % 8 == 0 and units <= 128
+    units = queries.shape[-1]
+    return beside_ampere() and queries.dtype.itemsize == 2 and units % 8 == 0 and units <= 128

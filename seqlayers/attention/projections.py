@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 
 from seqlayers.declaration import Declared
 from seqlayers.dtypes import promote
 from seqlayers.initializers import lecun_normal, zeros
 from seqlayers.parameters import param
+from seqlayers.products import einsum
 from seqlayers.sequence import Sequence
 
 
@@ -23,7 +23,7 @@ class Projection(nnx.Module):
         """`(batch, time, channels) -> (batch, time, *shape)`."""
         bias = None if self.bias is None else self.bias[...]
         values, kernel, bias = promote(x.values, self.kernel[...], bias, dtype=layer.compute_dtype)
-        y = jnp.einsum('btc,c...->bt...', values, kernel, precision=layer.precision)
+        y = einsum('btc,c...->bt...', values, kernel, layer.precision)
         return type(x)(y, x.mask) if bias is None else Sequence(y + bias, x.mask)
 
 

@@ -1,11 +1,13 @@
 """Attention of a whole sequence in blocks of queries: its cost grows with the window, not with the square of time."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from seqlayers.attention import causal
 from seqlayers.attention.core import Attention, KeyValues, Queries, hide
 
 # Blocks are not shorter than this if nobody says so: short ones keep matrix units idle.
@@ -18,6 +20,10 @@ def context(attention: Attention, queries: Queries, source: KeyValues, block: in
     Nothing of size queries x keys is kept for the backward pass, unless weights are dropped. `block` is the number of
     queries that are taken together; by default what suits the horizons.
     """
+    return causal.context(attention, queries, source, lambda plain: functools.partial(_context, plain, block=block))
+
+
+def _context(attention: Attention, queries: Queries, source: KeyValues, *, block: int | None) -> jax.Array:
     time, reach = queries.times.shape[1], attention_reach(attention)
     if reach is None:
         return _by_blocks(attention, queries, source, block) if block else attention.fused_context(queries, source)

@@ -320,7 +320,9 @@ class GatedUnit(Stateless):
             raise LayerError(f'halves the last channel axis: it must be even, got channels {input_spec.shape}')
 
     def layer(self, x, *, training, constants=None):
-        feature, gate = jnp.split(x.values, 2, axis=-1)
+        half = x.shape[-1] // 2
+        # Two slices: the gradient of `split` joins its parts in a pass of its own.
+        feature, gate = x.values[..., :half], x.values[..., half:]
         if self.feature_activation is not None:
             feature = self.feature_activation(feature)
         if self.gate_activation is not None:

@@ -14,6 +14,7 @@ from seqlayers.dtypes import promote
 from seqlayers.initializers import lecun_normal, zeros
 from seqlayers.layer import Stateless
 from seqlayers.parameters import param
+from seqlayers.products import einsum
 from seqlayers.sequence import Sequence
 
 
@@ -23,7 +24,7 @@ def apply_einsum(layer: Any, equation: str, x: Sequence, kernel: jax.Array, bias
     Without bias and activation zeros stay zeros, so a masked sequence stays masked.
     """
     values, kernel, bias = promote(x.values, kernel, bias, dtype=layer.compute_dtype)
-    y = jnp.einsum(equation, values, kernel, precision=layer.precision)
+    y = einsum(equation, values, kernel, layer.precision)
     if bias is not None:
         y = y + bias
     if layer.activation is not None:

@@ -201,9 +201,10 @@ class _Watch(Wrapper):
         return y, self._look(queries, [source], source.times, training, constants)
 
     def step_with_emits(self, x, state, *, training, constants=None):
-        _, queries, sources, written = self._attention._block(x, state, training, constants)
+        _, queries, block, _ = self._attention._block(x, state, training, constants)
+        written, sources = state.cache.append(block)
         y, state = self.child_layer.step(x, state, training=training, constants=constants)
-        return y, state, self._look(queries, sources, written.cache.entries.times, training, constants)
+        return y, state, self._look(queries, sources, written.entries.times, training, constants)
 
     def _look(self, queries: Any, sources: list, slots: Any, training: bool, constants: Any) -> _Look:
         rule = self._attention._rule(training, constants)
