@@ -11,8 +11,12 @@ UV := $(shell command -v uv)
 # On a machine without a screen Jupyter would start a text browser and take the terminal away.
 SCREEN := $(filter Darwin,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 
+# Those with a JSON file beside them train for longer with FULL=1, and store there what they reach.
+NOTEBOOKS = $(wildcard tutorials/*.ipynb notebooks/*.ipynb)
+TRAINED = $(patsubst %.json,%.ipynb,$(wildcard notebooks/*.json))
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint format notebooks student mutants figures docs constraints clean
+.PHONY: help lab test browser lint format notebooks full student mutants figures docs constraints clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +28,9 @@ lab: $(INSTALLED)  ## open the course in JupyterLab (PORT=8888, or the next free
 test: lint  ## check style and types, then run every test, doctest and notebook
 	$(BIN)/pytest -n logical --maxprocesses=4 --dist loadscope
 
+browser: $(INSTALLED)  ## run every notebook in JupyterLab in a browser, and print how long each takes
+	BROWSER_RUNS=all $(BIN)/pytest tests/browser/test_every_notebook.py --durations=0 -v
+
 lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -33,8 +40,11 @@ format: $(INSTALLED)  ## mend the style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-notebooks: $(INSTALLED)  ## execute every notebook in place
-	JAX_PLATFORMS=cpu $(BIN)/python scripts/execute_notebooks.py $(wildcard tutorials/*.ipynb notebooks/*.ipynb)
+notebooks: $(INSTALLED)  ## execute every notebook in place, and write docs/run_times.md
+	JAX_PLATFORMS=cpu $(BIN)/python scripts/execute_notebooks.py --times docs/run_times.md $(NOTEBOOKS)
+
+full: $(INSTALLED)  ## repeat the long trainings of notebooks, which store results (NOTEBOOK=..., or all)
+	FULL=1 JAX_PLATFORMS=cpu $(BIN)/python scripts/execute_notebooks.py $(or $(NOTEBOOK),$(TRAINED))
 
 student: $(INSTALLED)  ## write the lessons without solutions to the folder student
 	$(BIN)/python scripts/student_copy.py student

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# Nearly all of the time goes into compiling small functions that run once. Notebooks run with all optimizations.
+# Nearly all of the time goes into compiling small functions that run once. XLA reads its flags when JAX starts, and
+# stops at one that it does not know: `XLA_FLAGS= make test` runs without. Notebooks, in processes of their own, run
+# with all optimizations.
 jax.config.update('jax_disable_most_optimizations', True)
+if 'XLA_FLAGS' not in os.environ:
+    os.environ['XLA_FLAGS'] = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+    jax.devices()
+    del os.environ['XLA_FLAGS']
 
 # The time of an example includes compilation, so it says nothing; a failure must be repeatable.
 settings.register_profile('seqlayers', deadline=None, derandomize=True)

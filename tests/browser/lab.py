@@ -3,13 +3,15 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from typing import NamedTuple
+from urllib.request import Request, urlopen
 
 import nbformat
 from playwright.sync_api import Locator, Page, expect
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / '.cache' / 'screenshots'
 
 # Long enough for a busy machine; each wait ends as soon as its condition holds.
-STARTING, RUNNING, REACTING = 60, 240, 30  # seconds
+STARTING, RUNNING, REACTING = 120, 600, 30  # seconds
 
 # Windowing leaves out the cells that are not on the screen; news and updates ask the network.
 SETTINGS = {
@@ -49,16 +51,46 @@ def answers(url: str) -> bool:
     return True
 
 
+TOKEN = 'lesson'
+
+
+class Jupyter(NamedTuple):
+    """A running JupyterLab: its address, and the folder that it shows."""
+
+    url: str
+    folder: Path
+
+    def request(self, path: str, method: str = 'GET') -> bytes:
+        """The answer of the server's programming interface."""
+        headers = {'Authorization': f'token {TOKEN}'}
+        with urlopen(Request(f'{self.url}/api/{path}', headers=headers, method=method), timeout=REACTING) as answer:
+            return answer.read()
+
+
+def copy_notebooks(folder: Path, with_outputs: bool) -> None:
+    """The notebooks with what they import and read. Without outputs, what is on the screen later the kernel made."""
+    caches = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
+    for name in ('tutorials', 'notebooks'):
+        shutil.copytree(ROOT / name, folder / name, ignore=caches)
+    (folder / 'data').symlink_to(ROOT / 'data')
+    for path in folder.glob('*/*.ipynb') if not with_outputs else ():
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == 'code':
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, path)
+
+
 @contextlib.contextmanager
-def jupyterlab(folder: Path) -> Iterator[str]:
-    """The address of a JupyterLab over a folder, with none of the user's own settings."""
+def jupyterlab(folder: Path) -> Iterator[Jupyter]:
+    """A JupyterLab over a folder, with none of the user's own settings."""
     home = folder / 'jupyter'
     for name, settings in SETTINGS.items():
         file = home / 'settings' / '@jupyterlab' / f'{name}.jupyterlab-settings'
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(settings))
     own = {name: str(home / name.lower()) for name in OWN_FOLDERS}
-    own |= {'JUPYTERLAB_SETTINGS_DIR': str(home / 'settings'), 'JUPYTER_TOKEN': 'lesson', 'JAX_PLATFORMS': 'cpu'}
+    own |= {'JUPYTERLAB_SETTINGS_DIR': str(home / 'settings'), 'JUPYTER_TOKEN': TOKEN, 'JAX_PLATFORMS': 'cpu'}
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -71,23 +103,24 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     try:
         wait_for(lambda: answers(f'{url}/api') or process.poll() is not None, STARTING, 'JupyterLab')
         assert process.poll() is None, (folder / 'lab.log').read_text()
-        yield url
+        yield Jupyter(url, folder)
     finally:
         process.terminate()  # and with it its kernels
         process.wait(timeout=30)
 
 
 @contextlib.contextmanager
-def opened(page: Page, server: str, notebook: str, width: int, height: int) -> Iterator[Page]:
-    """A notebook of that folder, with a kernel. Whatever happens, the last screen is kept."""
+def opened(page: Page, jupyter: Jupyter, notebook: str, width: int = 1400, height: int = 1000) -> Iterator[Page]:
+    """A notebook of the folder; its kernel starts, and ends with it. Whatever happens, the last screen is kept."""
     page.set_viewport_size({'width': width, 'height': height})
     try:
-        page.goto(f'{server}/lab/tree/{notebook}?reset&token=lesson')
-        # The indicator of the notebook says idle before there is a kernel; the status bar does not.
-        expect(page.get_by_text('Python 3 (ipykernel) | Idle')).to_be_visible(timeout=STARTING * 1000)
+        page.goto(f'{jupyter.url}/lab/tree/{notebook}?reset&token={TOKEN}')
+        expect(page.locator('.jp-Notebook .jp-Cell').first).to_be_visible(timeout=STARTING * 1000)
         yield page
     finally:
         keep_screen(page, f'{Path(notebook).stem}_in_jupyterlab')
+        for kernel in json.loads(jupyter.request('kernels')):
+            jupyter.request(f'kernels/{kernel["id"]}', 'DELETE')
 
 
 def keep_screen(page: Page, name: str) -> None:
@@ -96,7 +129,9 @@ def keep_screen(page: Page, name: str) -> None:
 
 
 def run_all(page: Page, notebook: nbformat.NotebookNode) -> None:
-    """Runs all cells; none may write an error."""
+    """Runs all cells once there is a kernel; none may write an error."""
+    # The indicator of the notebook says idle before there is a kernel; the status bar does not.
+    expect(page.get_by_text('Python 3 (ipykernel) | Idle')).to_be_visible(timeout=STARTING * 1000)
     page.get_by_role('menuitem', name='Run', exact=True).click()
     page.get_by_text('Run All Cells', exact=True).click()
     count = sum(cell.cell_type == 'code' for cell in notebook.cells)

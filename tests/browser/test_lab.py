@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.lab import REACTING, drag, jupyterlab, keep_screen, opened, pixels, run_all, wait_for
+from tests.browser.lab import REACTING, Jupyter, drag, keep_screen, opened, pixels, run_all, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -18,16 +17,11 @@ CONVOLUTION, INSIDE = 1, 4  # layers in the tree
 
 
 @pytest.fixture
-def notebook(tmp_path: Path) -> nbformat.NotebookNode:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)], metadata=KERNEL)
-    nbformat.write(notebook, tmp_path / 'lab.ipynb')
-    return notebook
-
-
-@pytest.fixture
-def lab(page: Page, tmp_path: Path, notebook: nbformat.NotebookNode) -> Iterator[Locator]:
+def lab(page: Page, jupyter: Jupyter) -> Iterator[Locator]:
     """The lab on the screen."""
-    with jupyterlab(tmp_path) as server, opened(page, server, 'lab.ipynb', 1280, 800) as screen:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)], metadata=KERNEL)
+    nbformat.write(notebook, jupyter.folder / 'lab.ipynb')
+    with opened(page, jupyter, 'lab.ipynb', 1280, 800) as screen:
         screen.keyboard.press('Control+B')  # closes the file browser
         run_all(screen, notebook)
         lab = screen.locator('.jp-OutputArea-output').first
