@@ -1,175 +1,197 @@
-"""What one library takes on the CPU, measured in a process of its own: `python worker.py ours|published FILE`.
+"""A process that measures one library, on request: `python worker.py ours|published`.
 
-Prints a JSON dict of seconds. FILE holds weights and an output: the first run, of this library, writes them; all others
-check that they compute the same.
+Each line of the input is a request in JSON, a method of `Worker` and its arguments; each is answered by a line with a
+number. So two workers take turns, figure by figure, and whatever else the machine does falls on both.
 """
+# ruff: noqa: E402 (the clock starts before the imports)
 
+import contextlib
+import functools
+import importlib.metadata
 import json
 import os
+import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+BEGIN = time.perf_counter()
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
 
 import jax
 import jax.numpy as jnp
+import libraries
 import numpy as np
-from conformer import FEATURES, FRAMES, conformer
+from models import MODELS, WIDTH
 
-BLOCKS_OF = (1, 4, 16, 64)
+CHECKED = 32  # timesteps that must be the same in both libraries
 
 
-def import_library(name: str):
-    """The library, and how long its import takes beyond JAX and Flax."""
-    import flax.nnx  # noqa: F401
+class Worker:
+    """The methods from `import_seconds` on are the figures. `size` counts timesteps."""
 
-    if name == 'published':
-        _stand_in_for_recurrentgemma()
+    def __init__(self, name: str):
+        self.sl, self.face = libraries.load(name)
+        self._import = time.perf_counter() - BEGIN
+
+    def versions(self) -> str:
+        names = ('jax', 'flax', 'numpy', 'sequence_layers')
+        found = {d.name.replace('-', '_'): d.version for d in importlib.metadata.distributions()}
+        return ', '.join(f'{name} {found[name]}' for name in names if name in found)
+
+    def declare(self, model: str, arguments: dict) -> None:
+        """Turns to a model of `models.py`."""
+        self.model = self.face(self.sl, MODELS[model](self.sl, **arguments))
+        self._layer, self._step = jax.jit(self.model.layer), jax.jit(self.model.step, donate_argnums=2)
+
+    def check(self, path: str) -> None:
+        """The same weights, and the same outputs, from `layer` and from steps.
+
+        The first process, of this library, writes them to the file; the other reads them.
+        """
+        x = self._input(CHECKED)
+        if os.path.exists(path):
+            with np.load(path) as data:
+                stored = dict(data)
+            expected = stored.pop('outputs')
+            self.model.load(stored, x)
+        else:
+            self.model.build(x)
+            expected = np.asarray(self._layer(self.model.weights, x).values)
+            np.savez(path, outputs=expected, **self.model.save())
+        state, parts = self._new_state(x), []
+        for t in range(CHECKED):
+            y, state = self._step(self.model.weights, x[:, t : t + 1], state)
+            parts.append(y.values)
+        for found in (self._layer(self.model.weights, x).values, np.concatenate(parts, 1)):
+            difference = np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+            if not difference < 1e-4:
+                raise SystemExit(f'the outputs differ by {difference:.2g} of the largest: nothing is compared')
+
+    # --- figures, in seconds or bytes ---------------------------------------------------------------------------
+    def import_seconds(self) -> float:
+        """Of the library with JAX and Flax."""
+        return self._import
+
+    def build(self) -> float:
+        return _once(lambda: (self.model.build(self._input(CHECKED)), self.model.weights)[1])
+
+    def eager_layer(self, size: int) -> float:
+        x = self._input(size)
+        return _median(lambda: self.model.layer(self.model.weights, x).values)
+
+    def eager_step(self, size: int = 1) -> float:
+        x, state = self._input(size), self.model.initial_state(self._input(size))
+        return _median(lambda: self.model.step(self.model.weights, x, state)[0].values)
+
+    def trace_and_compile(self, size: int = 1) -> float:
+        x = self._input(size)
+        given = self.model.weights, x, self.model.initial_state(x)
+        step = jax.jit(lambda *given: self.model.step(*given))  # a new function, or the trace would be reused
+        return _once(lambda: step.lower(*given).compile() and ())
+
+    def compiled_layer(self, size: int, batch: int = 1) -> float:
+        x = self._input(size, batch)
+        return _median(lambda: self._layer(self.model.weights, x).values)
+
+    def compiled_gradient(self, size: int, batch: int = 1) -> float:
+        x = self._input(size, batch)
+        gradient = jax.jit(jax.grad(lambda weights: (self.model.layer(weights, x).values ** 2).sum()))
+        return _median(lambda: gradient(self.model.weights))
+
+    def compiled_step(self, size: int = 1, batch: int = 1) -> float:
+        return self._stepping(self._step, self.model.weights, self._input(size, batch))
+
+    def module_step(self, size: int = 1) -> float:
+        """A compiled step that takes the module itself as its argument."""
+        step = jax.jit(lambda model, x, state: model.step(x, state, training=False), donate_argnums=2)
+        return self._stepping(step, self.model.model, self._input(size))
+
+    def push(self, size: int = 1, batch: int = 1) -> float:
+        stream = self.sl.Stream(self.model.model, batch, block_size=size)
+        chunk = np.asarray(self._input(size, batch).values)
+        return _median(lambda: stream.push(chunk).values)
+
+    def layer_temporaries(self, size: int) -> int:
+        compiled: Any = self._layer.lower(self.model.weights, self._input(size)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    def weight_bytes(self) -> int:
+        return _bytes(self.model.weights)
+
+    def state_bytes(self, batch: int = 1) -> int:
+        return _bytes(self.model.initial_state(self._input(1, batch)))
+
+    def peak_memory(self) -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    # --- the machine ---------------------------------------------------------------------------------------------
+    def bandwidth(self, size: int) -> float:
+        """Bytes a second at which a matrix of so many bytes is read, by its product with a vector."""
+        matrix, vector = jnp.ones((max(1, size // 4096), 1024)), jnp.ones(1024)
+        product = jax.jit(jnp.matmul)
+        return matrix.nbytes / _median(lambda: product(matrix, vector), statistic=min)
+
+    def operations(self) -> float:
+        """Operations a second of a large product of matrices."""
+        matrix = jnp.ones((1024, 1024))
+        product = jax.jit(jnp.matmul)
+        return 2 * 1024**3 / _median(lambda: product(matrix, matrix), statistic=min)
+
+    # --- how ---------------------------------------------------------------------------------------------------
+    def _input(self, size: int, batch: int = 1):
+        return _noise(self.sl, batch, size)
+
+    def _new_state(self, x):
+        """To be donated: some initial states hold an array twice."""
+        return jax.tree.map(jnp.copy, self.model.initial_state(x))
+
+    def _stepping(self, step, weights, x) -> float:
+        state = self._new_state(x)
+
+        def run():
+            nonlocal state
+            y, state = step(weights, x, state)
+            return y.values
+
+        return _median(run)
+
+
+@functools.cache
+def _noise(sl, batch: int, size: int):
+    return sl.Sequence.from_values(jax.random.normal(jax.random.key(1), (batch, size, WIDTH)))
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _once(run) -> float:
     start = time.perf_counter()
-    if name == 'ours':
-        import seqlayers as sl
-    else:
-        import sequence_layers.jax as sl
-    return sl, time.perf_counter() - start
-
-
-def _stand_in_for_recurrentgemma() -> None:
-    """The published library imports it for one layer that is not used here, and it fails with this JAX."""
-    from unittest import mock
-
-    for module in ('', '.jax', '.jax.complex_lib', '.jax.scan', '.jax.layers', '.common'):
-        sys.modules[f'recurrentgemma{module}'] = mock.MagicMock()
-
-
-class Ours:
-    def __init__(self, sl, x):
-        self.sl = sl
-        self.model = conformer(sl).make().build(x.channel_spec, rngs=0)
-
-    def weights(self):
-        return self.sl.interop.to_published(self.model)
-
-    def load(self, weights):
-        self.model = self.sl.interop.load_published(self.model, weights)
-
-    @property
-    def parameters(self):
-        return self.model
-
-    def layer(self, model, x):
-        return model.layer(x, training=False)
-
-    def initial_state(self, model, x):
-        return model.get_initial_state(x.shape[0], training=False)
-
-    def step(self, model, x, state):
-        return model.step(x, state, training=False)
-
-
-class Published:
-    def __init__(self, sl, x):
-        self.module = conformer(sl).make()
-        self.parameters = self.module.init(jax.random.key(0), x, training=False, method='layer')
-
-    def load(self, weights):
-        self.parameters = weights
-
-    def layer(self, parameters, x):
-        return self.module.apply(parameters, x, training=False, method='layer')
-
-    def initial_state(self, parameters, x):
-        spec = x.channel_spec
-        return self.module.apply(parameters, x.shape[0], spec, training=False, method='get_initial_state')
-
-    def step(self, parameters, x, state):
-        return self.module.apply(parameters, x, state, training=False, method='step')
-
-
-def seconds(run, repetitions: int) -> float:
-    """The median over repetitions, of which the first is not counted."""
     jax.block_until_ready(run())
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return time.perf_counter() - start
 
 
-def timed(run):
-    start = time.perf_counter()
-    result = jax.block_until_ready(run())
-    return result, time.perf_counter() - start
+def _median(run, statistic: Callable = statistics.median) -> float:
+    """Over 3 to 200 repetitions in some 0.3 s, after one that is not counted."""
+    _once(run)
+    times = [_once(run) for _ in range(3)]
+    while len(times) < 200 and sum(times) < 0.3:
+        times.append(_once(run))
+    return statistic(times)
 
 
-def measure(name: str, path: str) -> dict[str, float]:
-    sl, importing = import_library(name)
-    found = {'import': importing}
-    x = sl.Sequence.from_values(jax.random.normal(jax.random.key(1), (1, FRAMES, FEATURES)))
-    library = Ours if name == 'ours' else Published
-    start = time.perf_counter()
-    model = library(sl, x)
-    jax.block_until_ready(jax.tree.leaves(model.parameters))
-    found['build'] = time.perf_counter() - start
-    _same_numbers(model, x, path)
-    parameters = model.parameters
-    state = model.initial_state(parameters, x)
-    one = x[:, :1]
-    found['eager layer, 200 frames'] = seconds(lambda: _values(model.layer(parameters, x)), 3)
-    found['eager step'] = seconds(lambda: _values(model.step(parameters, one, state)[0]), 3)
-    _, found['trace and compile a step'] = timed(lambda: jax.jit(model.step).lower(parameters, one, state).compile())
-    layer = jax.jit(model.layer)
-    found['compiled layer, 200 frames'] = seconds(lambda: _values(layer(parameters, x)), 20)
-    for block in BLOCKS_OF:
-        step, held = jax.jit(model.step, donate_argnums=2), [jax.tree.map(jnp.copy, state)]
-
-        def run(step=step, held=held, part=x[:, :block]):
-            y, held[0] = step(parameters, part, held[0])
-            return _values(y)
-
-        found[f'compiled step of {block}'] = seconds(run, 200)
-        if name == 'ours':
-            stream = sl.Stream(parameters, block_size=block)
-            chunk = np.asarray(x.values[:, :block])
-            found[f'Stream.push of {block}'] = seconds(lambda s=stream, c=chunk: s.push(c).values, 200)
-    return found
-
-
-def _values(y):
-    return y.values
-
-
-def _same_numbers(model, x, path: str) -> None:
-    if not os.path.exists(path):
-        weights = model.weights()
-        np.savez(path, y=np.asarray(model.layer(model.parameters, x).values), **_flat(weights))
-        return
-    with np.load(path) as data:
-        stored = {key: data[key] for key in data.files}
-    expected = stored.pop('y')
-    model.load(_nested(stored))
-    difference = np.abs(np.asarray(model.layer(model.parameters, x).values) - expected).max()
-    if not difference < 1e-4 * np.abs(expected).max():
-        raise SystemExit(f'the outputs differ by {difference}: nothing is compared')
-
-
-def _flat(tree, path=''):
-    if isinstance(tree, dict):
-        return {k: v for key, value in tree.items() for k, v in _flat(value, f'{path}{key}/').items()}
-    return {path[:-1]: np.asarray(tree)}
-
-
-def _nested(flat):
-    tree = {}
-    for path, value in flat.items():
-        *levels, name = path.split('/')
-        node = tree
-        for level in levels:
-            node = node.setdefault(level, {})
-        node[name] = jnp.asarray(value)
-    return tree
+def main() -> None:
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        worker = Worker(sys.argv[1])
+        for line in sys.stdin:
+            what, arguments = json.loads(line)
+            print(json.dumps(getattr(worker, what)(**arguments)), file=answers, flush=True)
 
 
 if __name__ == '__main__':
-    print(json.dumps(measure(*sys.argv[1:])))
+    main()
