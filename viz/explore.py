@@ -1,6 +1,8 @@
 """Pictures with sliders: one figure a trace, updated in place, shown through an image widget."""
 
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,10 +10,12 @@ import numpy as np
 
 import seqlayers as sl
 
+from .announce import WORKING, heard, status
 from .page import Picture
+from .traces.diagram import DiagramTrace, trace_diagram
 from .traces.run import block_size_of, built, built_for, random_input
 from .view import View
-from .views import KINDS
+from .views import KINDS, kinds_for
 
 BLOCKS = 24  # blocks of an input that is made up
 
@@ -35,8 +39,8 @@ def explore(
     Args:
       layer: a built layer; or a declaration. With `x`, `view` or `block_size` it is built with random parameters.
       x: the input to run; by default noise with a gap of invalid timesteps.
-      view: the first to show: 'receptive field' (the default), 'mask', 'step tape', 'state', 'layer and step',
-        'attention' or 'diagram'.
+      view: the first to show: 'receptive field' (the default), 'block diagram', 'step tape', 'layer and step', 'state',
+        'attention' or 'mask'.
       input_spec: for a declaration, the input to build it for (8 channels if not given).
       block_size: input timesteps a step; by default the smallest.
       constants: side inputs of the layer.
@@ -54,11 +58,32 @@ def explore(
     return Explorer(layer, x, view or 'receptive field', input_spec, block_size, constants, theme)
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What the views of an explorer look into."""
+
+    model: Any
+    x: sl.Sequence
+    constants: Mapping | None
+    block_size: int
+    forget_state: bool
+
+    @property
+    def declaration(self) -> Any:
+        """The model: what is built can be measured."""
+        return self.model
+
+    @property
+    def diagram(self) -> DiagramTrace:
+        return trace_diagram(self.model, constants=self.constants)
+
+
 class Explorer:
     """The widget that `explore` returns.
 
     Attributes:
-      choice, slider, block_size, forget_state, image: its parts; `box` holds them all. Set their `value` to move it.
+      choice, slider, block_size, forget_state, status, image: its parts; `box` holds them all. Set their `value` to
+        move it.
       model, x, constants: what is looked into, and what it is run on.
       theme: of the pictures.
     """
@@ -67,8 +92,8 @@ class Explorer:
         widgets = _ipywidgets()
         self.model = built(layer, input_spec) if x is None else built_for(x, layer)
         self.constants, self.theme = constants, theme
-        self._views: dict[tuple, View] = {}
-        names = [name for name, kind in KINDS.items() if kind.suits(self.model)]
+        self._view_of = functools.lru_cache(8)(self._make)  # a picture holds some megabytes of pixels
+        names = kinds_for(self.model)
         if view not in names:
             raise ValueError(
                 f'viz.explore: {type(layer).__name__} has no view {view!r}; choose one of {names}. '
@@ -84,8 +109,8 @@ class Explorer:
             description='block size', layout=widgets.Layout(width='180px'),
         )  # fmt: skip
         self.forget_state = widgets.Checkbox(description='forget the state', indent=False)
-        self.image = widgets.Image(format='png', width=900)
-        controls = widgets.HBox([self.choice, self.slider])
+        self.status, self.image = widgets.HTML(), widgets.Image(format='png', width=900)
+        controls = widgets.HBox([self.choice, self.slider, self.status])
         self.options = widgets.HBox([self.block_size, self.forget_state])
         self.box = widgets.VBox([controls, self.options, self.image])
         for control in (self.choice, self.block_size, self.forget_state):
@@ -96,10 +121,10 @@ class Explorer:
     @property
     def view(self) -> View:
         """The view that is shown."""
-        key = self.choice.value, self.block_size.value, self.forget_state.value
-        if key not in self._views:
-            self._views[key] = KINDS[self.choice.value].make(self)
-        return self._views[key]
+        return self._view_of(self.choice.value, self.block_size.value, self.forget_state.value)
+
+    def _make(self, kind: str, block_size: int, forget_state: bool) -> View:
+        return KINDS[kind].make(Run(self.model, self.x, self.constants, block_size, forget_state), self.theme)
 
     def picture(self) -> Picture:
         """The picture that is shown."""
@@ -123,7 +148,11 @@ class Explorer:
         if self.block_size.value % smallest:
             self.block_size.value = self.block_size.value // smallest * smallest  # observed: comes back here
             return
-        view = self.view
+        self.status.value = status(WORKING)
+        try:
+            view = self.view
+        finally:
+            self.status.value = ''
         with self.slider.hold_trait_notifications():
             self.slider.unobserve(self._move, 'value')
             self.slider.min, self.slider.max = 0, view.positions[-1]
@@ -136,6 +165,7 @@ class Explorer:
         view = self.view
         view.show(self.slider.value)
         self.image.value = view.page.png()
+        self.status.value = heard(view.page.figure.finding)
 
 
 def _made_up(model: Any, block_size: int) -> sl.Sequence:

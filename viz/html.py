@@ -5,8 +5,9 @@ A viewer that removes scripts, or runs none, keeps the image.
 
 import base64
 import json
+import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -94,13 +95,21 @@ def _within(limits: Limits, picture: Any) -> str:
     every, drawn = -(-len(positions) // limits.positions), {}
     while True:
         indices = range(here % every, len(positions), every)
-        drawn = drawn or {i: _frame(picture, renderer, positions[i]) for i in indices}
+        drawn = drawn or {i: _frame(picture, renderer, positions[i]) for i in _counted(indices)}
         packed = _packed(picture, renderer, still, [drawn[i] for i in indices], indices.index(here))
         if len(packed) <= limits.size or len(indices) == 1:
             break
         every *= 2
     _frame(picture, renderer, picture.position)  # as it was
     return packed
+
+
+def _counted(indices: Sequence[int]) -> Iterator[int]:
+    """The same, with a word in a terminal now and then: a thousand positions take some seconds."""
+    for done, index in enumerate(indices):
+        if done and done % 100 == 0 and sys.stderr.isatty():
+            print(f'viz: {done} of {len(indices)} positions are drawn', file=sys.stderr)
+        yield index
 
 
 def _frame(picture: Any, renderer: SvgRenderer, position: int) -> Frame:

@@ -4,24 +4,27 @@ What stays is drawn once; what follows the focus is *live*: a move of the focus 
 copy of the rest, which is several times cheaper than drawing the figure again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
 
 from . import html, png, style
-from .shapes import fit, fit_name, hatch, joined, labels, rounded, text_width
+from .shapes import fit, fit_name, hatch, joined, labels, outline, rounded, text_width
 from .svg import Label, SvgRenderer
 
 LIVE = 10  # live artists are drawn above the others, in the order in which they were made
+LIVE_DOTS = 1.5  # a pixel, of what is shown while it moves: half as many as of two, and as sharp on most screens
 
 
 class Cell(NamedTuple):
@@ -80,13 +83,14 @@ class Page:
         self.width, self.height = width, height
         self.owns_figure = ax is None
         if ax is None:
-            figure = Picture(figsize=(width / 100, height / 100), dpi=200, facecolor=self.theme.paper)
+            figure = Picture(figsize=(width / 100, height / 100), dpi=100 * LIVE_DOTS, facecolor=self.theme.paper)
             FigureCanvasAgg(figure)
             figure.page = self
             ax = figure.add_axes((0, 0, 1, 1))
         self.ax = ax
         self.figure: Any = ax.get_figure()
-        ax.set(xlim=(0, width), ylim=(height, 0), aspect='equal', anchor='NW')
+        aspect = 'auto' if self.owns_figure else 'equal'  # a figure of its own has the right one, whatever the dots
+        ax.set(xlim=(0, width), ylim=(height, 0), aspect=aspect, anchor='NW')
         ax.axis('off')
         ax.apply_aspect()
         inches = ax.get_position().width * self.figure.get_figwidth()
@@ -109,11 +113,12 @@ class Page:
         bold: bool = False, align: str = 'left', live: bool = False,
     ) -> Text:  # fmt: skip
         """Text with its middle line at `y`; by its baseline, as its box varies with the letters."""
-        text = self.ax.text(
-            x, y + 0.36 * size, words, fontsize=size * self.point, color=getattr(self.theme, color),
-            ha=align, va='baseline', family=style.FONT, weight='bold' if bold else 'normal', parse_math=False,
+        text = Outlined(
+            x, y + 0.36 * size, words, size, fontsize=size * self.point, color=getattr(self.theme, color), ha=align,
+            va='baseline', family=style.FONT, weight='bold' if bold else 'normal', parse_math=False, clip_on=False,
+            transform=self.ax.transData,
         )  # fmt: skip
-        return self.add(text, live)
+        return self.add(self.ax.add_artist(text), live)
 
     def heading(self, title: str, subtitle: str, live: bool = False) -> tuple[Text, Text]:
         """The finding, and how to read the picture."""
@@ -198,14 +203,36 @@ class Page:
         return png.encode(np.asarray(canvas.buffer_rgba()))
 
 
+class Outlined(Text):
+    """A text that becomes pixels as one outline: letter by letter, as texts do, takes ten times as long."""
+
+    def __init__(self, x: float, y: float, words: str, pixels: float, **how: Any):
+        super().__init__(x, y, words, **how)
+        self._pixels = pixels
+
+    def draw(self, renderer: Any) -> None:
+        if not isinstance(renderer, RendererAgg):
+            return super().draw(renderer)
+        words, (x, y) = self.get_text(), self.get_unitless_position()
+        if not words.strip() or not self.get_visible():
+            return None
+        path = outline(words, self._pixels, self.get_fontweight() == 'bold')
+        right = np.asarray(path.vertices)[:, 0].max()
+        x -= right * {'left': 0, 'center': 0.5, 'right': 1}[self.get_horizontalalignment()]
+        gc, color = renderer.new_gc(), to_rgba(self.get_color(), self.get_alpha())
+        gc.set_linewidth(0)
+        renderer.draw_path(gc, path, Affine2D().translate(x, y) + self.get_transform(), color)
+        gc.restore()
+
+
 class Glyphs(PathCollection):
     """Texts as outlines, which are fast to draw; where texts can be written, `labels` says which."""
 
-    labels: Sequence[Label] = ()
+    labels: Callable[[], Iterable[Label]] = tuple
 
     def draw(self, renderer: Any) -> None:
         if isinstance(renderer, SvgRenderer):
-            renderer.write(self.labels)
+            renderer.write(self.labels())
         else:
             super().draw(renderer)
 
@@ -219,7 +246,7 @@ class Cells:
         line = {'linewidths': style.HAIRLINE * pt, 'edgecolors': page.theme.hatch, 'facecolors': 'none'}
         self._boxes = page.add(PathCollection([], linewidths=0, zorder=2), live)
         self._hatches = page.add(PathCollection([], zorder=2.1, **line), live)
-        self._borders = page.add(PathCollection([], facecolors='none', zorder=2.2), live)
+        self._borders = page.add(PathCollection([], facecolors='none', linewidths=style.EDGE * pt, zorder=2.2), live)
         self._halos = page.add(Glyphs([], linewidths=3 * pt, joinstyle='round', zorder=2.3), live)
         self._labels = page.add(Glyphs([], linewidths=0, zorder=2.4), live)
 
@@ -230,21 +257,21 @@ class Cells:
         theme, marks = self._page.theme, [style.MARKS[name] for name in groups]
         boxes = [rounded([cell[:4] for cell in group]) for group in groups.values()]
         self._boxes.set(paths=boxes, facecolors=[getattr(theme, mark.fill) for mark in marks])
+        edged = [(box, mark, getattr(theme, mark.edge)) for box, mark in zip(boxes, marks, strict=True) if mark.edge]
         self._borders.set(
-            paths=boxes,
-            edgecolors=[getattr(theme, mark.edge or mark.fill) for mark in marks],
-            linewidths=[(style.EDGE if mark.edge else 0) * self._page.point for mark in marks],
-            linestyles=[(0, (3, 2)) if mark.dashed else 'solid' for mark in marks],
+            paths=[box for box, _, _ in edged],
+            edgecolors=[edge for _, _, edge in edged],
+            linestyles=[(0, (3, 2)) if mark.dashed else 'solid' for _, mark, _ in edged],
         )
         texts = [self._text(group, mark) for group, mark in zip(groups.values(), marks, strict=True)]
         self._labels.set(paths=texts, facecolors=[getattr(theme, mark.text) for mark in marks])
         # Strokes that overlap are slow as one path.
         hatched = [(c, m) for c, m in zip(cells, (style.MARKS[c.mark] for c in cells), strict=True) if m.hatch]
         self._hatches.set_paths([joined(hatch(cell[:4], mark.hatch)) for cell, mark in hatched])
-        halos = [getattr(theme, mark.fill) for _, mark in hatched]
-        paths = [self._text([cell], mark) for cell, mark in hatched]
+        named = [(cell, mark) for cell, mark in hatched if cell.label]
+        halos, paths = [getattr(theme, m.fill) for _, m in named], [self._text([c], m) for c, m in named]
         self._halos.set(paths=paths, facecolors=halos, edgecolors=halos)
-        self._labels.labels = [self._label(cell, style.MARKS[cell.mark]) for cell in cells if cell.label]
+        self._labels.labels = lambda: [self._label(cell, style.MARKS[cell.mark]) for cell in cells if cell.label]
 
     def _label(self, cell: Cell, mark: style.Mark) -> Label:
         """What `_text` draws, in words."""

@@ -1,6 +1,7 @@
 """Shapes in page coordinates: rounded rectangles, hatches that run on across cells, text as outlines."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -56,12 +57,12 @@ def joined(segments: np.ndarray) -> Path:
 
 def labels(placed: Sequence[tuple[float, float, str]], size: float, bold: bool = False) -> Path:
     """Texts centred on points, as one path."""
-    points, codes = [np.zeros((0, 2))], [np.zeros(0, Path.code_type)]
-    for x, y, text in placed:
-        path = glyphs(text, size, bold)
-        points.append(np.add(path.vertices, (x, y)))
-        codes.append(np.asarray(path.codes))
-    return Path(np.concatenate(points), np.concatenate(codes))
+    if not placed:
+        return Path(np.zeros((0, 2)))
+    paths = [glyphs(text, size, bold) for _, _, text in placed]
+    points = [np.asarray(path.vertices) for path in paths]
+    centres = np.repeat([place[:2] for place in placed], [len(each) for each in points], 0)
+    return Path(np.concatenate(points) + centres, np.concatenate([np.asarray(path.codes) for path in paths]))
 
 
 @lru_cache(maxsize=4096)
@@ -70,13 +71,21 @@ def glyphs(text: str, size: float, bold: bool = False) -> Path:
 
     A hundred numbers as outlines are one artist and one millisecond; as hundred texts they are fifty.
     """
-    font = FontProperties(family=style.FONT, weight='bold' if bold else 'normal')
-    path = TextPath((0, 0), text.replace('$', r'\$'), size=size, prop=font)  # no formulas
+    path = outline(text, size, bold)
     points = np.asarray(path.vertices)
     middle = (points[:, 0].min() + points[:, 0].max()) / 2
-    return Path((points - (middle, 0.36 * size)) * (1, -1), path.codes)
+    return Path(points - (middle, -0.36 * size), path.codes)
 
 
+@lru_cache(maxsize=1024)
+def outline(text: str, size: float, bold: bool = False) -> Path:
+    """The outlines of a text that begins at the origin, on its baseline. y points down."""
+    font = FontProperties(family=style.FONT, weight='bold' if bold else 'normal')
+    path = TextPath((0, 0), text.replace('$', r'\$'), size=size, prop=font)  # no formulas
+    return Path(np.asarray(path.vertices) * (1, -1), path.codes)
+
+
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float = style.SMALL, bold: bool = False) -> float:
     """The width of a text in pixels."""
     return float(np.ptp(np.asarray(glyphs(text, size, bold).vertices)[:, 0])) if text.strip() else 0.0
@@ -86,9 +95,8 @@ def fit(text: str, width: float, size: float, bold: bool = False) -> str:
     """The text, cut if it is wider than `width` pixels."""
     if text_width(text, size, bold) <= width:
         return text
-    while text and text_width(text + '…', size, bold) > width:
-        text = text[:-1]
-    return text + '…'
+    letters = bisect_right(range(len(text)), width, key=lambda n: text_width(text[: n + 1] + '…', size, bold))
+    return text[:letters] + '…'
 
 
 def fit_name(name: str, width: float, size: float, bold: bool = False) -> str:

@@ -49,3 +49,16 @@ class View:
             every = f' in steps of {step}' if step > 1 else ''
             raise ValueError(f'viz: there is no {self.word} {position}; choose one from {first} to {last}{every}')
         return position
+
+
+def expect(trace: Any, kind: type, function: str) -> None:
+    """Refuses what is no trace of the kind that a function draws.
+
+    Raises:
+      TypeError: it is another trace, or none.
+    """
+    if not isinstance(trace, kind):
+        raise TypeError(
+            f'{function} draws a {kind.__name__}, got {type(trace).__name__}; '
+            'viz.view(trace).picture() draws a trace of any kind'
+        )

@@ -40,64 +40,18 @@ def view(trace: Any, theme: str = 'light') -> View:
 
 
 # --- of a model --------------------------------------------------------------------------------------
-def receptive_field(explorer: Any) -> View:
-    """One panel only: the slider goes through the phases."""
-    trace = traces.trace_receptive_field(explorer.model, constants=explorer.constants)
-    return plots.receptive_field_view(trace, theme=explorer.theme, panels=1)
-
-
-def mask(explorer: Any) -> View:
-    """The input's own masks, and then prefixes, with the side inputs of its first item."""
-    batch, masks = len(explorer.x.mask), with_prefixes(explorer.x.mask)
-
-    def for_all(a: Any) -> Any:
-        is_of_items = np.shape(a)[:1] == (batch,) != (1,)  # one item serves a batch of any size
-        return jnp.concatenate([a, jnp.repeat(a[:1], len(masks) - batch, 0)]) if is_of_items else a
-
-    constants = jax.tree.map(for_all, explorer.constants)
-    return view(traces.trace_mask(explorer.model, masks, constants=constants), explorer.theme)
-
-
-def with_prefixes(masks: Any) -> np.ndarray:
-    """Masks `[batch, time]`, and behind them prefixes from full to empty."""
-    time = masks.shape[1]
-    lengths = np.unique(np.linspace(0, time, MASKS + 1).astype(int))[::-1]
-    return np.concatenate([np.asarray(masks), np.arange(time) < lengths[:, None]])
-
-
-def diagram(explorer: Any) -> View:
-    return view(traces.trace_diagram(explorer.model, constants=explorer.constants), explorer.theme)
-
-
-def in_blocks(trace: Callable[..., Any]) -> Callable[[Any], View]:
-    """A view of a trace of the model, the input and the block size."""
-
-    def make(explorer: Any) -> View:
-        found = trace(explorer.model, explorer.x, explorer.block_size.value, constants=explorer.constants)
-        return view(found, explorer.theme)
-
-    return make
-
-
-def comparison(explorer: Any) -> View:
-    trace = traces.compare_layer_and_step(
-        explorer.model, explorer.x, explorer.block_size.value,
-        forget_state=explorer.forget_state.value, constants=explorer.constants,
-    )  # fmt: skip
-    return view(trace, explorer.theme)
-
-
 class Kind(NamedTuple):
-    """A kind of view that `explore` offers.
+    """A kind of view that `explore` and its lab offer for a model.
 
     Attributes:
-      make: the view of what an `Explorer` looks into.
+      make: the view of a subject in a theme. A subject has a `declaration` (or the model in its place), and what
+        comes from it: `model`, `x`, `constants`, `block_size`, `forget_state`, `diagram`.
       steps: whether it runs the model in blocks.
       forgets: whether the state may be forgotten.
       has: whether a model has something to see.
     """
 
-    make: Callable[[Any], View]
+    make: Callable[[Any, str], View]
     steps: bool = False
     forgets: bool = False
     has: Callable[[Any], bool] = lambda model: True
@@ -107,14 +61,60 @@ class Kind(NamedTuple):
         return (model.supports_step or not self.steps) and self.has(model)
 
 
+def _receptive_field(subject: Any, theme: str) -> View:
+    """One panel only: the slider goes through the phases."""
+    trace = traces.trace_receptive_field(subject.declaration, constants=subject.constants)
+    return plots.receptive_field_view(trace, theme=theme, panels=1)
+
+
+def _mask(subject: Any, theme: str) -> View:
+    """The input's own masks, and then prefixes, with the side inputs of its first item."""
+    batch, masks = len(subject.x.mask), with_prefixes(subject.x.mask)
+
+    def for_all(a: Any) -> Any:
+        is_of_items = np.shape(a)[:1] == (batch,) != (1,)  # one item serves a batch of any size
+        return jnp.concatenate([a, jnp.repeat(a[:1], len(masks) - batch, 0)]) if is_of_items else a
+
+    constants = jax.tree.map(for_all, subject.constants)
+    return view(traces.trace_mask(subject.model, masks, constants=constants), theme)
+
+
+def with_prefixes(masks: Any) -> np.ndarray:
+    """Masks `[batch, time]`, and behind them prefixes from full to empty."""
+    time = masks.shape[1]
+    lengths = np.unique(np.linspace(0, time, MASKS + 1).astype(int))[::-1]
+    return np.concatenate([np.asarray(masks), np.arange(time) < lengths[:, None]])
+
+
+def _in_blocks(trace: Callable[..., Any]) -> Callable[[Any, str], View]:
+    """A view of a trace of the model, the input and the block size."""
+
+    def make(subject: Any, theme: str) -> View:
+        return view(trace(subject.model, subject.x, subject.block_size, constants=subject.constants), theme)
+
+    return make
+
+
+def _comparison(subject: Any, theme: str) -> View:
+    trace = traces.compare_layer_and_step(
+        subject.model, subject.x, subject.block_size, forget_state=subject.forget_state, constants=subject.constants
+    )
+    return view(trace, theme)
+
+
 KINDS = {
-    'receptive field': Kind(receptive_field),
-    'mask': Kind(mask),
-    'step tape': Kind(in_blocks(traces.trace_steps), steps=True),
-    'state': Kind(in_blocks(traces.trace_state), steps=True),
-    'layer and step': Kind(comparison, steps=True, forgets=True),
+    'block diagram': Kind(lambda subject, theme: view(subject.diagram, theme)),
+    'receptive field': Kind(_receptive_field),
+    'step tape': Kind(_in_blocks(traces.trace_steps), steps=True),
+    'layer and step': Kind(_comparison, steps=True, forgets=True),
+    'state': Kind(_in_blocks(traces.trace_state), steps=True),
     'attention': Kind(
-        in_blocks(traces.trace_attention), steps=True, has=lambda model: bool(traces.self_attention_layers(model))
+        _in_blocks(traces.trace_attention), steps=True, has=lambda model: bool(traces.self_attention_layers(model))
     ),
-    'diagram': Kind(diagram),
+    'mask': Kind(_mask),
 }
+
+
+def kinds_for(model: Any) -> list[str]:
+    """The names of the kinds that suit a model."""
+    return [name for name, kind in KINDS.items() if kind.suits(model)]

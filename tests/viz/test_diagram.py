@@ -1,8 +1,6 @@
 """Diagrams: the operations that are counted, what is found, folded and refused, and a picture that one can read."""
 
 import functools
-import gc
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +8,7 @@ import pytest
 
 import seqlayers as sl
 from seqlayers.testing.report import Clause, ContractReport
+from tests.viz.calls import packages_called
 from tests.viz.layout import check_layout
 from viz.plots.diagram import DiagramView, plot_diagram
 from viz.plots.diagram_layout import MOST, count_lines, folding
@@ -223,20 +222,11 @@ def test_texts_do_not_overlap_and_stay_on_the_page(name, fold):
 
 def test_the_focus_says_all_about_a_line_and_never_calls_jax():
     view = DiagramView(traced('branches'), fold=())
-    seen, called = set(), set()
-
-    def profile(frame, event, argument):
-        called.add(frame.f_globals.get('__name__', '').split('.')[0])
-
-    gc.disable()  # JAX has a callback there
-    sys.setprofile(profile)
-    try:
+    seen = set()
+    with packages_called() as called:
         for position in view.positions:
             view.show(position)
             seen.add((view._path.get_text(), view._details.get_text()))
-    finally:
-        sys.setprofile(None)
-        gc.enable()
     assert not called & {'jax', 'jaxlib', 'flax'}
     assert len(seen) >= len(view.lines) - 1  # a total says what its Repeat says
     where = 'layers_2/layers_1/layers_0: Dense(4)'

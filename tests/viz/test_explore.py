@@ -1,6 +1,5 @@
 """The explorer: sliders that move through a trace, and a bundle that reads well without widgets."""
 
-import gc
 import sys
 
 import numpy as np
@@ -8,9 +7,11 @@ import pytest
 
 import seqlayers as sl
 import viz
+from tests.viz.calls import packages_called
 from tests.viz.models import MODELS, Backwards, Understated, model, noise
+from viz.views import KINDS
 
-VIEWS = ['receptive field', 'mask', 'step tape', 'state', 'layer and step', 'diagram']
+VIEWS = ['block diagram', 'receptive field', 'step tape', 'layer and step', 'state', 'mask']
 
 
 @pytest.fixture(scope='module')
@@ -40,20 +41,38 @@ def test_every_tick_gives_another_image(explorer, view):
 def test_a_tick_never_calls_jax(explorer, view):
     explorer.choice.value = view
     explorer.slider.value = explorer.slider.min
-    called = set()
-
-    def profile(frame, event, argument):
-        called.add(frame.f_globals.get('__name__', '').split('.')[0])
-
-    gc.disable()  # JAX has a callback there
-    sys.setprofile(profile)
-    try:
+    with packages_called() as called:
         explorer.slider.value = explorer.slider.max
-    finally:
-        sys.setprofile(None)
-        gc.enable()
     assert 'viz' in called
     assert not called & {'jax', 'jaxlib', 'flax', 'seqlayers'}
+
+
+@pytest.mark.parametrize('view', ['mask', 'step tape'])
+def test_the_finding_is_heard(explorer, view):
+    explorer.choice.value = view
+    for position in (explorer.slider.min, explorer.slider.max):
+        explorer.slider.value = position
+        finding = explorer.view.page.figure.finding
+        assert explorer.status.value.endswith(f'>{finding}</div>')
+        assert 'role="status"' in explorer.status.value and 'clip-path' in explorer.status.value  # not seen
+
+
+def test_it_shows_that_it_works(explorer, monkeypatch):
+    said = []
+
+    def make(subject, theme):
+        said.append(explorer.status.value)
+        raise ValueError('it was asked')
+
+    monkeypatch.setitem(KINDS, 'state', KINDS['state']._replace(make=make))
+    explorer.choice.value = 'mask'
+    before = bytes(explorer.image.value)
+    explorer.block_size.value += 1  # none of these was seen
+    with pytest.raises(ValueError, match='it was asked'):
+        explorer.choice.value = 'state'
+    assert 'working ...' in said[0] and 'clip-path' not in said[0]
+    assert explorer.status.value == '' and bytes(explorer.image.value) == before
+    explorer.choice.value = 'mask'
 
 
 def test_the_bundle_has_a_text_a_page_a_png_and_the_widget():
@@ -108,10 +127,10 @@ def test_the_slider_starts_at_the_first_difference():
 
 def test_layers_that_cannot_step_have_the_other_views():
     explorer = viz.explore(Backwards(), view='mask')
-    assert explorer.choice.options == ('receptive field', 'mask', 'diagram')
+    assert explorer.choice.options == ('block diagram', 'receptive field', 'mask')
     with pytest.raises(ValueError, match='It starts at the end') as error:
         viz.explore(sl.Serial([Backwards()]), view='state')
-    assert "Serial has no view 'state'; choose one of ['receptive field', 'mask', 'diagram']" in str(error.value)
+    assert "Serial has no view 'state'; choose one of ['block diagram', 'receptive field', 'mask']" in str(error.value)
 
 
 def test_another_output_is_another_field(explorer):

@@ -7,11 +7,13 @@ import pytest
 from ipywidgets import Text
 
 import seqlayers as sl
+from tests.viz.calls import packages_called
 from viz.lab import open_lab
 from viz.lab.catalogue import CATALOGUE
 from viz.lab.code import from_python, to_python
 from viz.lab.gallery import GALLERY
 from viz.lab.panel import FieldPanel
+from viz.views import KINDS
 
 FIRST = (('layers', 0),)
 SMALL = sl.Serial([sl.Conv1D(4, 3, padding='causal'), sl.Residual([sl.Relu(), sl.Dense(4)])])
@@ -272,18 +274,27 @@ def test_the_proof_is_shown_until_the_model_changes(lab):
     assert lab.widgets.proof.value == ''
 
 
+def test_numbers_come_before_a_picture_that_takes_time(lab, monkeypatch):
+    seen = []
+
+    def make(subject, theme):
+        seen.append((lab.widgets.numbers.value, lab.picture.status.value))
+        return KINDS['mask'].make(subject, theme)
+
+    monkeypatch.setitem(KINDS, 'state', KINDS['state']._replace(make=make))
+    lab.picture.choice.value = 'state'
+    lab.widgets.tree.value = FIRST
+    lab.fields.controls['kernel_size'].value = 5
+    numbers, said = seen[-1]
+    assert '<b>−4 to 0</b>' in numbers and 'parameters' in numbers  # of the new model
+    assert 'working ...' in said and 'the picture is still the one before' in said
+    assert lab.picture.status.value.endswith(f'>{lab.picture.finding}</div>')
+
+
 def test_a_tick_computes_nothing(lab):
     lab.picture.choice.value = 'receptive field'
-    called = set()
-
-    def profile(frame, event, argument):
-        called.add(frame.f_globals.get('__name__', '').split('.')[0])
-
-    sys.setprofile(profile)
-    try:
+    with packages_called() as called:
         lab.picture.slider.value = lab.picture.slider.min
-    finally:
-        sys.setprofile(None)
     assert 'viz' in called
     assert not called & {'jaxlib', 'flax', 'seqlayers'}
 

@@ -41,6 +41,15 @@ def test_lost_and_gained_compare_a_timestep_with_the_same_time_before():
     assert not trace.gained(2).any()
 
 
+def test_branches_that_meet_are_compared_with_all_of_them():
+    layer = sl.Parallel([sl.Identity(), sl.Delay(1)], combination='add')
+    trace = viz.trace_mask(layer, [1, 0, 1, 1])
+    branches = [trace.masks[source][0][:4] for source in trace.edges[-1].sources]
+    assert np.array_equal(trace.masks[-1][0][:4], np.logical_and(*branches))
+    assert not np.array_equal(*branches)
+    assert not (trace.lost(len(trace.edges) - 1) | trace.gained(len(trace.edges) - 1))[:4].any()
+
+
 def test_a_mask_of_one_sequence_and_a_declaration_are_enough():
     trace = viz.trace_mask(MODELS['window'], [1, 1, 1, 1, 1, 0])
     assert trace.masks[1].tolist() == [[True, True, False]]

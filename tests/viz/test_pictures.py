@@ -103,6 +103,26 @@ def test_an_unknown_theme_is_refused():
         mask(MODELS['window'], theme='blue')
 
 
+@pytest.mark.parametrize('name', [name for name in viz.__all__ if name.startswith('plot_')])
+def test_a_trace_of_another_kind_is_refused(name):
+    trace = viz.trace_mask(MODELS['window'], [1, 1, 1, 1]) if name != 'plot_mask' else 'mask'
+    with pytest.raises(TypeError, match=f'{name} draws a .*Trace, got {type(trace).__name__}; '):
+        getattr(viz, name)(trace)
+
+
+@pytest.mark.parametrize(
+    ('layers', 'words'),
+    [
+        ([sl.Relu()] * 20, {('▸ 3 × Relu', ''), ('▸ 2 × Relu', '')}),
+        ([sl.Relu(name=f'r{i}') for i in range(20)], {('▸ 3 × Relu', 'r0 … r2'), ('▸ 2 × Relu', 'r18 … r19')}),
+        ([sl.Relu(), sl.Identity()] * 10, {('▸ 3 layers', 'Relu … Relu'), ('▸ 2 layers', 'Relu … Identity')}),
+    ],
+)
+def test_runs_of_layers_are_called_what_they_are(layers, words):
+    edges = viz.trace_mask(sl.Serial(layers), [1, 1]).edges
+    assert words <= {(edge.name, edge.detail) for edge in edges}
+
+
 def test_a_position_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match='viz: there is no sequence 5; choose one from 0 to 0'):
         mask(MODELS['window'], item=5)

@@ -1,12 +1,14 @@
 """States block by block, and which input each entry comes from."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqlayers as sl
 import viz
 from tests.viz.models import MODELS, Ring, model, noise
+from viz.plots.state import StateView
 
 
 def leaves(trace):
@@ -187,3 +189,40 @@ def test_inputs_that_no_trace_can_run(trace):
         trace(built, np.zeros((1, 4, 3)))
     with pytest.raises(TypeError, match='viz looks into a model or a declaration'):
         trace(sl.Conv1D, noise(4))
+
+
+class Total(sl.SequenceLayer):
+    """The sum of all that came, in one number."""
+
+    @property
+    def timing(self):
+        return sl.Timing(receptive_field=(-np.inf, 0))
+
+    def get_initial_state(self, batch_size, *, training, constants=None):
+        return jnp.zeros((batch_size, 1), jnp.int32)
+
+    def layer(self, x, *, training, constants=None):
+        return x.apply_values(lambda values: jnp.cumsum(values, 1))
+
+    def step(self, x, state, *, training, constants=None):
+        y = x.apply_values(lambda values: state + jnp.cumsum(values, 1))
+        return y, y.values[:, -1:]
+
+
+def test_a_delay_of_one_integer_is_a_buffer_and_a_sum_is_none():
+    tokens = sl.Sequence.from_values(jnp.arange(6, dtype=jnp.int32)[None])
+    values = viz.trace_state(sl.Delay(1), tokens).leaves[0]
+    assert (values.kind, values.newest.ravel().tolist()) == ('buffer', [-1, 0, 1, 2, 3, 4, 5])
+    total = viz.trace_state(Total(), tokens).leaves[0]
+    assert (total.kind, total.newest.ravel().tolist()) == ('counter', [-1, 0, 1, 2, 3, 4, 5])
+
+
+def test_the_last_block_that_is_filled_up_and_the_streams_of_a_batch_are_said():
+    trace = viz.trace_state(sl.Conv1D(2, 3, padding='causal'), noise(7, batch=3), 4)
+    assert (trace.time, trace.num_blocks, trace.batch_size) == (7, 2, 3)
+    view = StateView(trace)
+    view.show(1)
+    assert view._following.get_text().startswith('Follow inputs 4 to 6: they are kept for 1 block in Conv1D.')
+    assert view._following.get_text().endswith('1 invalid timestep fills the block.')
+    said = [text.get_text() for text in view.page.ax.texts]
+    assert 'total of 3 streams' in said

@@ -1,12 +1,11 @@
 """The pictures of the step tape: what their titles say, and that one can read them at every block."""
 
 import functools
-import gc
-import sys
 
 import pytest
 
 import seqlayers as sl
+from tests.viz.calls import packages_called
 from tests.viz.layout import check_layout
 from tests.viz.models import noise
 from tests.viz.test_step_tape import branches, mixed
@@ -37,18 +36,8 @@ TRACES = {
 
 def check_that_nothing_runs(view):
     """Moving the focus calls no JAX and no layer."""
-    called = set()
-
-    def profile(frame, event, argument):
-        called.add(frame.f_globals.get('__name__', '').split('.')[0])
-
-    gc.disable()  # JAX has a callback there
-    sys.setprofile(profile)
-    try:
+    with packages_called() as called:
         view.show(view.positions[-1])
-    finally:
-        sys.setprofile(None)
-        gc.enable()
     assert 'viz' in called
     assert not called & {'jax', 'jaxlib', 'flax', 'seqlayers'}
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import seqlayers as sl
 
 from .. import style
+from ..announce import WORKING, heard, status
 from . import declaration as tree
 from . import words
 from .catalogue import CATALOGUE
@@ -173,7 +174,7 @@ class Lab:
 
     def _prove(self) -> None:
         w = self.widgets
-        w.proof.value = words.status('working ... the model runs in all the ways that the contract speaks of')
+        w.proof.value = status('working ... the model runs in all the ways that the contract speaks of')
         try:
             w.proof.value = self._study(*self._now[:2]).prove()._repr_html_()
         except Exception as error:  # of the model, whatever it is
@@ -256,11 +257,11 @@ class Lab:
         """Numbers and picture. What goes wrong is said; the picture that was there before stays."""
         w, study = self.widgets, self._study(*self._now[:2])
         w.numbers.value = words.table(words.timing_numbers(self.declaration), self.declaration)
-        self.picture.status.value = words.status('working ...')
+        self.picture.status.value = status(WORKING)
         problems = self._problems(self._show_costs, study) + self._problems(self.picture.show, study)
         note = '' if self.picture.study is study else STALE
         w.alert.value = words.error_box(problems[0], self._theme, note) if problems else ''
-        self.picture.status.value = words.heard(self.picture.finding)
+        self.picture.status.value = heard(self.picture.finding)
 
     def _show_costs(self, study: Study) -> None:
         known = words.timing_numbers(self.declaration) | words.costs(study)

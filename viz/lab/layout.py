@@ -11,6 +11,7 @@ from .panel import FieldPanel
 from .picture import Picture
 
 DTYPES = ('float32', 'bfloat16', 'float16', 'int32')
+RUNS = 'Runs as Python in this notebook’s kernel, as do the text fields of layers: apply only what you trust.'
 TALL = 330  # px of the row above the picture
 
 
@@ -34,7 +35,7 @@ class Layout:
         self.picture = Picture(theme, show_picture)
         self.code = widgets.Textarea(rows=14, continuous_update=False, layout=_wide(), tooltip='the model in Python')
         self.code.add_class('jp-mod-styled')
-        self.apply = _button('apply', 'check', 'make the model what the code says')
+        self.apply = _button('apply', 'check', 'run the code: the model becomes what it says')
         self.channels = widgets.Text(description='channels', continuous_update=False, layout=_wide('260px'))
         self.dtype = widgets.Dropdown(options=DTYPES, description='dtype', layout=_wide('200px'))
         self.prove = _button('prove the contract', 'check-circle', width='180px')
@@ -57,7 +58,7 @@ class Layout:
         right = widgets.VBox([self.numbers], layout=_scrolled('0 0 230px'))
         tabs = widgets.Tab(
             [
-                widgets.VBox([self.code, self.apply]),
+                widgets.VBox([self.code, widgets.HBox([self.apply, widgets.HTML(RUNS)])]),
                 widgets.HBox([self.channels, self.dtype]),
                 widgets.VBox([self.prove, self.proof]),
             ],

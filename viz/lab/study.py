@@ -12,7 +12,7 @@ import numpy as np
 import seqlayers as sl
 from seqlayers.summary import LayerSummary, summarize
 
-from ..traces.diagram import DiagramTrace, trace_diagram
+from ..traces.diagram import DiagramTrace, of_summary, trace_diagram
 from ..traces.run import random_input
 from .catalogue import SOURCE, WIDTH
 
@@ -23,10 +23,18 @@ GAP = (11, 12)  # blocks of it that are invalid
 class Study:
     """A declaration on an input, with what it costs and does. `constants` are its side inputs; by default made up."""
 
+    block_size = None  # the smallest
+    forget_state = False
+
     def __init__(self, declaration: Any, input_spec: sl.ChannelSpec, constants: Mapping | None = None):
         self.declaration, self.input_spec, self._constants = declaration, input_spec, constants
 
-    def constants(self, batch_size: int, time: int) -> Mapping[str, Any] | None:
+    @cached_property
+    def constants(self) -> Mapping[str, Any] | None:
+        """Side inputs for `x`."""
+        return self._side_inputs(1, self.time)
+
+    def _side_inputs(self, batch_size: int, time: int) -> Mapping[str, Any] | None:
         """Side inputs for `time` timesteps of the input."""
         if self._constants is not None or not _reads_source(self.declaration):
             return self._constants
@@ -61,26 +69,25 @@ class Study:
     @cached_property
     def summary(self) -> LayerSummary:
         """Channels, parameters and state."""
-        return summarize(self.abstract, constants=self.constants(1, self.time))
+        return summarize(self.abstract, constants=self.constants)
 
     @cached_property
     def diagram(self) -> DiagramTrace:
         """The model as blocks; up to where its layers do not fit together."""
-        constants = self.constants(1, self.time)
         try:
-            return trace_diagram(self.abstract, constants=constants)
+            return of_summary(self.summary, self.constants)
         except Exception:  # the diagram says which, and where
-            return trace_diagram(self.declaration, self.input_spec, constants=constants)
+            return trace_diagram(self.declaration, self.input_spec, constants=self.constants)
 
     def prove(self) -> sl.testing.ContractReport:
         """The contract, checked on a random input."""
         time = 2 * self.model.block_size + 9 + min(self.model.input_latency, 32)
         x = sl.testing.random_sequence(self.input_spec, time)
         with quick_compilation():
-            return sl.testing.check_contract(self.model, x, constants=self.constants(*x.shape[:2]))
+            return sl.testing.check_contract(self.model, x, constants=self._side_inputs(*x.shape[:2]))
 
     def _build(self) -> Any:
-        return self.declaration.build(self.input_spec, rngs=0, constants=self.constants(1, self.time))
+        return self.declaration.build(self.input_spec, rngs=0, constants=self.constants)
 
 
 @contextlib.contextmanager

@@ -68,17 +68,6 @@ def error_box(error: Exception, theme: style.Theme, note: str = '') -> str:
     )
 
 
-def status(words: str) -> str:
-    """What the lab does at the moment."""
-    return f'<div role="status" style="opacity:.75">{html.escape(words)}</div>'
-
-
-def heard(words: str) -> str:
-    """What an image shows, for those who do not see it."""
-    hidden = 'position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)'
-    return f'<div role="status" style="{hidden}">{html.escape(words)}</div>'
-
-
 def _lines(layer: Any) -> str:
     return html.escape(layer.explain_streamability()).replace('\n', '<br>')
 

@@ -8,7 +8,7 @@ from .. import style
 from ..page import Cell, Cells, Page, round_step
 from ..shapes import Box, rounded, text_width
 from ..traces.attention import AttentionTrace, Looks
-from ..view import View
+from ..view import View, expect
 from .words import plural, size, thousands
 
 LEFTS, WIDTH = (92, 526), 340  # px: where the two matrices begin, how wide they may be
@@ -295,4 +295,5 @@ def plot_attention(trace: AttentionTrace, ax: Axes | None = None, *, query: int 
       query: the one in focus.
       theme: 'light' or 'dark'.
     """
+    expect(trace, AttentionTrace, 'plot_attention')
     return AttentionView(trace, theme, ax).result(query)

@@ -9,7 +9,7 @@ from .. import style
 from ..page import Cell, Cells, Page, TimeAxis, round_step
 from ..shapes import rounded, text_width
 from ..traces import ComparisonTrace, RowComparison
-from ..view import View
+from ..view import View, expect
 from .words import power_of_ten, size, thousands
 
 SHOWN = 26  # output timesteps in the window
@@ -275,4 +275,5 @@ def plot_comparison(
       timestep: output timestep to show; by default the first that differs.
       theme: 'light' or 'dark'.
     """
+    expect(trace, ComparisonTrace, 'plot_comparison')
     return ComparisonView(trace, theme, ax).result(timestep)

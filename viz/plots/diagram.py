@@ -14,7 +14,7 @@ from .. import style
 from ..page import Page
 from ..shapes import fit, fit_name, rounded, text_width
 from ..traces.diagram import DiagramTrace
-from ..view import View
+from ..view import View, expect
 from .diagram_layout import CARD, LABEL, Layout, Line, folding
 from .diagram_table import TABLE, Table
 from .diagram_words import beside, block_words, blockers, names, subtitle, title
@@ -223,4 +223,5 @@ def plot_diagram(
     Raises:
       ValueError: `fold` names something that has nothing inside.
     """
+    expect(trace, DiagramTrace, 'plot_diagram')
     return DiagramView(trace, theme, ax, fold).result(line)

@@ -9,7 +9,7 @@ from .. import style
 from ..page import Cells, Page, TimeAxis, ruler
 from ..shapes import text_width
 from ..traces import MaskTrace
-from ..view import View
+from ..view import View, expect
 from .words import thousands
 
 TOP, ROW, CELL = 100, 54, 24
@@ -92,4 +92,5 @@ def plot_mask(trace: MaskTrace, ax: Axes | None = None, *, item: int = 0, theme:
       item: of the batch.
       theme: 'light' or 'dark'.
     """
+    expect(trace, MaskTrace, 'plot_mask')
     return MaskView(trace, theme, ax).result(item)

@@ -9,7 +9,7 @@ from .. import style
 from ..page import Cell, Cells, Page, round_step
 from ..shapes import Box, bracket, text_width
 from ..traces.mask_table import MaskTableTrace, ModeMask
-from ..view import View
+from ..view import View, expect
 from .words import thousands
 
 ORDER = (  # of the paddings; those in one row of the page lie alike
@@ -253,4 +253,5 @@ def plot_mask_table(trace: MaskTableTrace, ax: Axes | None = None, *, output: in
       output: whose window to emphasise; by default the first that is valid in one mode and not in another.
       theme: 'light' or 'dark'.
     """
+    expect(trace, MaskTableTrace, 'plot_mask_table')
     return MaskTableView(trace, theme, ax).result(output)

@@ -11,7 +11,7 @@ from ..shapes import bracket, text_width
 from ..traces import OutputField, ReceptiveFieldTrace
 from ..traces.dependencies import Intervals
 from ..traces.receptive_field import ROUNDING
-from ..view import View
+from ..view import View, expect
 from .words import signed, span
 
 PANELS = 4  # phases shown side by side; of more the narrowest and the widest
@@ -250,4 +250,5 @@ def plot_receptive_field(trace: ReceptiveFieldTrace, ax: Axes | None = None, *, 
       ax: axes to draw on, scaled to fit; by default a picture of its own is returned.
       theme: 'light' or 'dark'.
     """
+    expect(trace, ReceptiveFieldTrace, 'plot_receptive_field')
     return receptive_field_view(trace, ax, theme).result()

@@ -10,7 +10,7 @@ from .. import style
 from ..page import Cell, Cells, Page
 from ..shapes import Box, bracket, fit, rounded, text_width
 from ..traces import StateLeaf, StateTrace
-from ..view import View
+from ..view import View, expect
 from .words import plural, thousands
 
 LEFT, RULE, LEDGER = 92, 634, 650  # px: columns of blocks, the rule behind them, the ledger
@@ -61,7 +61,8 @@ class Group:
         if self.leaf.kind == 'counter':
             return 'a counter' if leaf.values[0].size == 1 else f'{leaf.values[0].size} counters'
         size = leaf.values[0].size
-        return (f'{self.rows} of {size}' if size > self.rows else str(size)) + ' numbers, grey −, blue +'
+        count = f'{self.rows} of {size} numbers' if size > self.rows else plural(size, 'number', 'numbers')
+        return f'{count}, grey −, blue +'
 
 
 def groups(trace: StateTrace) -> list[Group]:
@@ -150,7 +151,8 @@ class StateView(View):
         page.areas(empty, 'panel')
         page.areas(full, 'hatch')
         page.lines([[(LEDGER, self.bottom), (style.RIGHT, self.bottom)]], 'edge')
-        page.text(LEDGER, self.bottom + 20, 'total', bold=True)
+        streams = f' of {thousands(trace.batch_size)} streams' if trace.batch_size > 1 else ''
+        page.text(LEDGER, self.bottom + 20, 'total' + streams, bold=True)
         page.text(style.RIGHT, self.bottom + 20, thousands(trace.nbytes), bold=True, align='right')
         hidden = len(trace.leaves) - sum(len(group.leaves) for group in self.groups)
         note = f'with {hidden} more, not shown' if hidden else 'the same after every block'
@@ -163,7 +165,7 @@ class StateView(View):
         inputs = self.trace.followed(self._inputs(position))
         self._following.set_text(following(self.trace, self.groups, inputs))
         cells = [
-            self._cell(block, start, 106, self._input_mark(block, position), str(self._inputs(block)[-1]))
+            self._cell(block, start, 106, self._input_mark(block, position), self._input_label(block))
             for block in window
         ]
         frames = []
@@ -193,7 +195,12 @@ class StateView(View):
     def _inputs(self, block: int) -> range:
         """The input timesteps of a block."""
         size = self.trace.block_size
-        return range(block * size, min((block + 1) * size, len(self.trace.mask)))
+        return range(block * size, min((block + 1) * size, self.trace.time))
+
+    def _input_label(self, block: int) -> str:
+        """The last input of a block; '+' if invalid timesteps fill it up."""
+        inputs = self._inputs(block)
+        return f'{inputs[-1]}+' if len(inputs) < self.trace.block_size else str(inputs[-1])
 
     def _x(self, block: int, start: int) -> float:
         return LEFT + (block - start) * self.pitch
@@ -282,8 +289,10 @@ def following(trace: StateTrace, drawn: list[Group], inputs: range) -> str:
     if not kept:
         return f'{thousands(trace.nbytes)} bytes of state, the same after every block.'
     last = thousands(inputs[-1])
+    filled = trace.num_blocks * trace.block_size - trace.time if inputs[-1] == trace.time - 1 else 0
+    more = f' {plural(filled, "invalid timestep fills", "invalid timesteps fill")} the block.' if filled else ''
     which = f'input {last}: it is' if len(inputs) == 1 else f'inputs {thousands(inputs[0])} to {last}: they are'
-    return f'Follow {which} kept for {", ".join(kept[:3])}.'
+    return f'Follow {which} kept for {", ".join(kept[:3])}.{more}'
 
 
 def plot_state(trace: StateTrace, ax: Axes | None = None, *, block: int | None = None, theme: str = 'light'):
@@ -295,4 +304,5 @@ def plot_state(trace: StateTrace, ax: Axes | None = None, *, block: int | None =
       block: whose newest input is followed.
       theme: 'light' or 'dark'.
     """
+    expect(trace, StateTrace, 'plot_state')
     return StateView(trace, theme, ax).result(block)

@@ -13,7 +13,7 @@ from ..page import Cell, Cells, Page, TimeAxis, round_step
 from ..shapes import fit, labels, rounded, text_width
 from ..traces.dependencies import Intervals
 from ..traces.steps import RowSteps, StepTrace
-from ..view import View
+from ..view import View, expect
 from .step_memory import MemoryPane
 from .step_overview import Overview
 from .words import thousands
@@ -301,4 +301,5 @@ def plot_steps(trace: StepTrace, ax: Axes | None = None, *, block: int | None = 
       block: the one in focus; by default one in the middle of those that emit outputs.
       theme: 'light' or 'dark'.
     """
+    expect(trace, StepTrace, 'plot_steps')
     return StepTapeView(trace, theme, ax).result(block)

@@ -9,7 +9,7 @@ from .. import style
 from ..page import Cell, Cells, Page
 from ..shapes import rounded, text_width
 from ..traces.timeline import StreamTrace
-from ..view import View
+from ..view import View, expect
 from .wall_clock import Clock, WallClock, ms
 from .words import thousands
 
@@ -71,7 +71,9 @@ class TimelineView(View):
         self._bins = [Cell(x, base - h, BIN - 1, h, 'bar') for x, h in zip(edges, heights, strict=True)]
         page.lines([[(clock.x(t), BARS - 6), (clock.x(t), base)] for t in clock.ticks()])
         Cells(page, live=False).set([self._bins[i] for i in np.flatnonzero(counts)])
-        page.row_name(base - HISTOGRAM / 2, 'all delays', f'of {thousands(len(self._bin))} outputs')
+        flushed = int(np.count_nonzero(self.trace.flushed))
+        of = f'of {thousands(len(self._bin))} outputs' + (f', {thousands(flushed)} flushed' if flushed else '')
+        page.row_name(base - HISTOGRAM / 2, 'all delays', of)
         page.lines([[(style.LEFT, base), (style.RIGHT, base)]], 'edge')
         most = int(np.argmax(counts))
         page.text(
@@ -200,4 +202,5 @@ def plot_stream(trace: StreamTrace, ax: Axes | None = None, *, output: int | Non
       output: the output timestep to follow.
       theme: 'light' or 'dark'.
     """
+    expect(trace, StreamTrace, 'plot_stream')
     return TimelineView(trace, theme, ax).result(output)

@@ -59,7 +59,12 @@ def trace_diagram(
       LayerError: `input_spec` does not fit a built layer.
       ValueError: the report is about a layer that the model does not have.
     """
-    root = summarize(layer, input_spec, constants=constants)
+    return of_summary(summarize(layer, input_spec, constants=constants), constants, report)
+
+
+def of_summary(root: LayerSummary, constants: Mapping | None = None, report: Any = None) -> DiagramTrace:
+    """The same of a model that has been summarized."""
+    layer = root.layer
     problems = {s.path: str(s.problem) for s in root.walk() if s.status == 'failed'}
     paths = {summary.path for summary in root.walk()}
     for clause in report.failures if report else ():

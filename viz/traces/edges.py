@@ -12,6 +12,7 @@ from typing import Any
 import seqlayers as sl
 from seqlayers import timing
 from seqlayers.declaration import with_parts
+from seqlayers.inside import Inside, look_inside
 from seqlayers.intervals import IntervalSet
 
 MAX_ROWS = 10
@@ -145,18 +146,23 @@ def _joins(layer: Any) -> bool:
     return type(layer) in (sl.Residual, sl.Parallel)
 
 
+def look_through(layer: Any, offset: int | None = None, state: Any = None) -> Inside | None:
+    """The layers inside a combinator that can be opened, see `look_inside`; None of any other layer."""
+    is_composite = isinstance(layer, sl.Composite) and type(layer).timing is sl.Composite.timing
+    can_open = is_composite or type(layer) in (sl.Serial, sl.Shared, sl.Residual, sl.Parallel)
+    return look_inside(layer, offset, state) if can_open else None
+
+
 def _branches(path: str, layer: Any) -> list[list[Named]]:
     """The chains side by side inside a combinator; none for any other layer."""
-    inside = [(f'{path}/{name}' if path else name, child) for name, child in layer.children()]
-    if isinstance(layer, sl.Composite) and type(layer).timing is sl.Composite.timing:
-        return [inside[-1:]]
-    if type(layer) is sl.Serial:
-        return [inside]
-    if type(layer) is sl.Shared:
-        return [[child for child in inside if child[1] is layer.child_layer]]
-    if type(layer) is sl.Residual:
-        return [inside[: len(layer.layers)], inside[len(layer.layers) :]]
-    return [[child] for child in inside] if type(layer) is sl.Parallel else []
+    inside = look_through(layer)
+    chains = inside.chains if inside else ()
+    return [[(join(path, child.name), child.layer) for child in chain] for chain in chains]
+
+
+def join(path: str, name: str) -> str:
+    """The path of a layer inside the one at `path`."""
+    return f'{path}/{name}' if path else name
 
 
 def _open(model: Any, limit: int) -> set[str]:
@@ -202,8 +208,9 @@ def describe(layer: Any) -> tuple[str, str]:
 
 
 def describe_run(layers: Sequence[Any]) -> tuple[str, str]:
-    """Folded layers in words: ('▸ 3 layers', 'Conv1D … LSTM')."""
+    """Folded layers in words: ('▸ 6 × Residual', ''), or ('▸ 3 layers', 'Conv1D … LSTM')."""
     names = [describe(layer)[0] for layer in layers]
-    if len(set(names)) == 1:
-        return f'▸ {len(layers)} {names[0]}', ''
+    for alike in (names, [type(layer).__name__ for layer in layers]):
+        if len(set(alike)) == 1:
+            return f'▸ {len(layers)} × {alike[0]}', '' if alike is names else f'{names[0]} … {names[-1]}'
     return f'▸ {len(layers)} layers', f'{names[0]} … {names[-1]}'

@@ -27,22 +27,25 @@ class MaskTrace:
     masks: tuple[np.ndarray, ...]
 
     def lost(self, row: int, item: int = 0) -> np.ndarray:
-        """Timesteps of a row that are invalid although the source is valid at the same time."""
+        """Timesteps of a row that are invalid although all of its sources are valid at the same time."""
         mask, before = self.masks[row][item], self._before(row, item)
         return ~mask & before
 
     def gained(self, row: int, item: int = 0) -> np.ndarray:
-        """Timesteps of a row that are valid although the source is not, at the same time."""
+        """Timesteps of a row that are valid although not all of its sources are, at the same time."""
         mask, before = self.masks[row][item], self._before(row, item)
         return mask & ~before
 
     def _before(self, row: int, item: int) -> np.ndarray:
-        """The mask of the source at the timesteps of `row`; False past its end."""
+        """Where all sources of a row are valid; False past their ends."""
         if row == 0:
             return self.masks[0][item]
-        source = self.edges[row].sources[0]
+        return np.all([self._at_the_time_of(row, source, item) for source in self.edges[row].sources], 0)
+
+    def _at_the_time_of(self, row: int, source: int, item: int) -> np.ndarray:
+        """The mask of a source at the timesteps of `row`."""
         step = self.edges[source].ratio / self.edges[row].ratio
-        times = np.array([int(i * step) for i in range(self.masks[row].shape[1])], int)
+        times = np.arange(self.masks[row].shape[1]) * step.numerator // step.denominator
         mask = self.masks[source][item]
         return np.where(times < len(mask), np.append(mask, False)[np.minimum(times, len(mask))], False)
 

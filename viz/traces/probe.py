@@ -16,13 +16,15 @@ PROBES = 64  # inputs whose way is followed; of a longer input, runs of timestep
 
 
 class Followed(NamedTuple):
-    """One leaf of a state before the first block and after each: both `[blocks + 1, *shape]`, of one item.
+    """One leaf of a state before the first block and after each: all `[blocks + 1, *shape]`, of one item.
 
-    Of repetitions only the first is kept. `newest` is the latest input that a number depends on, or -1.
+    Of repetitions only the first is kept. `newest` is the latest input that a number depends on, `oldest` the first;
+    -1 if there is none.
     """
 
     values: Any
     newest: Any
+    oldest: Any
 
 
 def followed_together(time: int) -> int:
@@ -73,16 +75,20 @@ def entry_axis(leaf: Followed) -> int | None:
         spread.append(int((oldest != newest.max(1)).sum()))
     if any(spread):
         return int(np.argmax(spread))
-    one_timestep = leaf.values.ndim > 2 and leaf.values.shape[1] == 1  # a buffer of one entry
-    return 0 if one_timestep else None
+    has_channels, is_known = leaf.values.ndim > 2, leaf.newest >= 0
+    of_one_timestep = is_known.any() and np.array_equal(leaf.oldest, leaf.newest)  # unlike a sum or a clock
+    is_one_entry = leaf.values.shape[1:2] == (1,) and (has_channels or of_one_timestep)
+    return 0 if is_one_entry else None
 
 
 def _look(a: jax.Array, b: jax.Array, last: jax.Array) -> Followed:
-    """The item's values, and the newest of the timesteps that make `a` and `b` differ."""
+    """The item's values, and the newest and the oldest of the timesteps that make `a` and `b` differ."""
     differ = (a != b) & ~(jnp.isnan(a) & jnp.isnan(b))
     when = last.reshape(-1, *(1,) * (a.ndim - 1))
     rows = differ[: len(last)] if len(differ) > 1 else differ
-    return Followed(a[-1].astype(jnp.float32), jnp.where(rows, when, -1).max(0))
+    newest = jnp.where(rows, when, -1).max(0)
+    oldest = jnp.where(newest < 0, -1, jnp.where(rows, when, jnp.iinfo(when.dtype).max).min(0))
+    return Followed(a[-1].astype(jnp.float32), newest, oldest)
 
 
 def _first(leaf: Any, batch_axis: int | None) -> Any:

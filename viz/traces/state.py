@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 import seqlayers as sl
-from seqlayers.combinators.chain import Delayed
+from seqlayers.inside import Wait
 
-from .edges import describe
+from .edges import describe, join, look_through
 from .probe import Followed, batch_axes, entry_axis, follow, followed_together
 from .run import block_size_of, built_for, of_first_item, repeated
 
@@ -78,14 +78,18 @@ class StateTrace:
     Attributes:
       name: of the model.
       leaves: of its state, in the order of the layers; without empty arrays.
-      mask: bool `[time]`, of the input's first item.
+      mask: bool `[steps]`, of the input's first item; invalid ones fill the last block.
       block_size: in input timesteps.
+      time: input timesteps, without those that fill the last block.
+      batch_size: items in the state's arrays.
     """
 
     name: str
     leaves: tuple[StateLeaf, ...]
     mask: np.ndarray
     block_size: int
+    time: int
+    batch_size: int
 
     @property
     def num_blocks(self) -> int:
@@ -93,12 +97,13 @@ class StateTrace:
 
     @property
     def nbytes(self) -> int:
+        """Of the whole batch."""
         return sum(leaf.nbytes for leaf in self.leaves)
 
     def followed(self, inputs: range) -> range:
         """The input timesteps that cannot be told from these: more, if the input has over 64."""
-        run, time = followed_together(len(self.mask)), len(self.mask)
-        return range(inputs.start // run * run, min(-(-inputs.stop // run) * run, time))
+        run = followed_together(len(self.mask))
+        return range(inputs.start // run * run, min(-(-inputs.stop // run) * run, self.time))
 
     def __repr__(self):
         blocks = f'{self.num_blocks} blocks of {self.block_size}'
@@ -134,19 +139,20 @@ def trace_state(
         side = repeated(alone, batch_size)
         return model.get_initial_state(batch_size, training=False, constants=side, max_length=item.shape[1])
 
-    named = _named(model, jax.eval_shape(lambda: initial_state(x.shape[0])), '')
+    named = _named(model, jax.eval_shape(lambda: initial_state(x.shape[0])))
     followed = zip(named, batch_axes(initial_state), follow(model, item, block_size, alone), strict=True)
     leaves = tuple(_leaf(*about, axis, leaf) for about, axis, leaf in followed if leaf.values.size)
-    return StateTrace(model.name or type(model).__name__, leaves, np.asarray(item.mask[0]), block_size)
+    name, (batch_size, time) = model.name or type(model).__name__, x.shape[:2]
+    return StateTrace(name, leaves, np.asarray(item.mask[0]), block_size, time, batch_size)
 
 
 def _leaf(path: str, layer: Any, name: str, spec: Any, batch_axis: int | None, leaf: Followed) -> StateLeaf:
     axis = entry_axis(leaf)
-    values, newest = (a.reshape(len(a), *(a.shape[1:] or (1,))) for a in leaf)
+    values, newest = (a.reshape(len(a), *(a.shape[1:] or (1,))) for a in leaf[:2])
     if axis is None:
         values, newest = values.reshape(len(values), 1, -1), newest.reshape(len(newest), 1, -1)
     else:
-        values, newest = (np.moveaxis(a, axis + 1, 1).reshape(len(a), a.shape[axis + 1], -1) for a in leaf)
+        values, newest = (np.moveaxis(a, axis + 1, 1).reshape(len(a), a.shape[axis + 1], -1) for a in leaf[:2])
     array = spec.shape, np.dtype(spec.dtype), math.prod(spec.shape[: batch_axis or 0])
     return StateLeaf(path, *describe(layer), name, *array, values, newest.max(-1), axis is not None)
 
@@ -158,35 +164,24 @@ def _is_written_in_place(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(stays) and not moved_on
 
 
-def _named(layer: Any, state: Any, path: str) -> Iterator[tuple[str, Any, str, Any]]:
+def _named(layer: Any, state: Any, path: str = '', offset: int | None = 0) -> Iterator[tuple[str, Any, str, Any]]:
     """Each leaf of a state with the path of its layer, the layer, and its name in that layer's state."""
-    if isinstance(state, Delayed):
-        yield from _named(layer, state.state, path)
-        yield from _leaves(layer, state.buffer, path, 'delay.')
-    elif type(layer) is sl.Residual:
-        body, shortcut = layer.children()[: len(layer.layers)], layer.children()[len(layer.layers) :]
-        for side, part in zip((body, shortcut), state, strict=True):
-            yield from _chain(side, getattr(part, 'state', part), path)
-            if isinstance(part, Delayed):
-                yield from _leaves(layer, part.buffer, path, 'delay.')
-    elif type(layer) is sl.Parallel:
-        for (name, child), part in zip(layer.children(), state, strict=True):
-            yield from _chain([(name, child)], getattr(part, 'state', part), path)
-            if isinstance(part, Delayed):
-                yield from _leaves(child, part.buffer, f'{path}/{name}' if path else name, 'delay.')
-    elif type(layer) is sl.Serial:
-        yield from _chain(layer.children(), state, path)
-    elif isinstance(layer, sl.Composite):
-        yield from _chain(layer.children()[-1:], (state,), path)
-    elif type(layer) is sl.Shared:
-        yield from _named(layer.child_layer, state, f'{path}/child_layer' if path else 'child_layer')
-    else:
+    inside = look_through(layer, offset, state)
+    if inside is None:
         yield from _leaves(layer, state, path)
+        return
+    for chain, wait in zip(inside.chains, inside.joins, strict=True):
+        owner = layer, path
+        for child in chain:
+            owner = child.layer, join(path, child.name)
+            yield from _named(child.layer, child.state, owner[1], child.offset)
+            yield from _waiting(child.wait, *owner)
+        yield from _waiting(wait, *((layer, path) if type(layer) is sl.Residual else owner))
 
 
-def _chain(children: list, states: tuple, path: str) -> Iterator[tuple[str, Any, str, Any]]:
-    for (name, child), state in zip(children, states, strict=True):
-        yield from _named(child, state, f'{path}/{name}' if path else name)
+def _waiting(wait: Wait | None, layer: Any, path: str) -> Iterator[tuple[str, Any, str, Any]]:
+    if wait:
+        yield from _leaves(layer, wait.buffer, path, 'delay.')
 
 
 def _leaves(layer: Any, state: Any, path: str, prefix: str = '') -> Iterator[tuple[str, Any, str, Any]]:
