@@ -1,6 +1,7 @@
 """The models that are measured, in the spelling that both libraries read. `sl` is the one or the other."""
 
 import jax
+import jax.numpy as jnp
 
 WIDTH = 144  # channels of the input and of every layer
 
@@ -41,13 +42,13 @@ def convolutions(sl, layers: int = 8):
     return sl.Serial.Config([sl.Residual.Config([layer(2**i)]) for i in range(layers)])
 
 
-def lstm(sl):
-    return sl.LSTM.Config(WIDTH)
+def lstm(sl, width: int = WIDTH):
+    return sl.LSTM.Config(width)
 
 
-def rglru(sl):
+def rglru(sl, width: int = WIDTH):
     """The recurrence of Griffin."""
-    return sl.RGLRU.Config(WIDTH, num_heads=4)
+    return sl.RGLRU.Config(width, num_heads=4)
 
 
 def attention(sl, window: int = 32):
@@ -60,4 +61,32 @@ def attention(sl, window: int = 32):
     )
 
 
-MODELS = {f.__name__: f for f in (conformer, convolutions, lstm, rglru, attention)}
+def decoder(sl, window: int = 1024, layers: int = 12, width: int = 1024, hidden: int = 4096, **repeat):
+    """A Transformer in bfloat16 as language models are: rotary positions and a gated feed-forward; heads of 64."""
+    half = {'param_dtype': jnp.bfloat16, 'compute_dtype': jnp.bfloat16}
+    rotate = sl.ApplyRotaryPositionalEncoding.Config(
+        max_wavelength=1e4, only_advance_position_for_valid_timesteps=False
+    )
+    attention = [
+        sl.RMSNormalization.Config(param_dtype=jnp.bfloat16),
+        sl.DotProductSelfAttention.Config(
+            num_heads=width // 64,
+            units_per_head=64,
+            max_past_horizon=window - 1,
+            query_network=rotate,
+            key_network=rotate,
+            **half,
+        ),
+        sl.DenseShaped.Config([width], use_bias=False, **half),
+    ]
+    feed_forward = [
+        sl.RMSNormalization.Config(param_dtype=jnp.bfloat16),
+        sl.Dense.Config(2 * hidden, use_bias=False, **half),
+        sl.GatedUnit.Config(None, jax.nn.silu),
+        sl.Dense.Config(width, use_bias=False, **half),
+    ]
+    block = sl.Serial.Config([sl.Residual.Config(attention), sl.Residual.Config(feed_forward)])
+    return sl.Repeat.Config(layer=block, num_repeats=layers, **repeat)
+
+
+MODELS = {f.__name__: f for f in (conformer, convolutions, lstm, rglru, attention, decoder)}

@@ -48,12 +48,12 @@ def by_kernel(
 
     rings = [of_head(size, units), of_head(size, value_units), of_times]
     found = [(group, value_units), (group,), (group,)]
-    keys, values, times, *found = pl.pallas_call(
+    keys, values, times, slot, *found = pl.pallas_call(
         functools.partial(_kernel, back=back, ahead=ahead, size=size, tiles=tiles),
         grid=(b, kv_heads, parts),
         in_specs=[of_row, of_row, of_head(group, units), of_head(1, units), of_head(1, value_units), of_row, *rings],
-        out_specs=[*rings, *(of_part(*shape) for shape in found)],
-        out_shape=[jax.ShapeDtypeStruct(a.shape, a.dtype) for a in ring]
+        out_specs=[*rings, of_row, *(of_part(*shape) for shape in found)],
+        out_shape=[jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (*ring, cache.slot)]
         + [jax.ShapeDtypeStruct((b, kv_heads, parts, *shape), jnp.float32) for shape in found],
         input_output_aliases={6: 0, 7: 1, 8: 2},  # the ring is written in place
         compiler_params=None if interpret else triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
@@ -67,7 +67,7 @@ def by_kernel(
     )
     context = _joined(*found).reshape(b, heads, 1, value_units).astype(queries.values.dtype)
     written = cache.entries._replace(keys=keys, values=values, times=times)
-    return context, RingCache(written, (cache.slot + 1) % size)
+    return context, RingCache(written, slot)
 
 
 @by_kernel.defjvp
@@ -84,7 +84,7 @@ def _cut(size: int, rows: int) -> tuple[int, int]:
 
 def _kernel(
     slot_ref, now_ref, queries_ref, key_ref, value_ref, time_ref, keys_ref, values_ref, times_ref,
-    new_keys_ref, new_values_ref, new_times_ref, sum_ref, total_ref, peak_ref, *, back, ahead, size, tiles,
+    new_keys_ref, new_values_ref, new_times_ref, new_slot_ref, sum_ref, total_ref, peak_ref, *, back, ahead, size, tiles,
 ):  # fmt: skip
     """One part of the ring of one head: the weighted sum of its values, the sum of the weights and the highest logit.
 
@@ -111,6 +111,7 @@ def _kernel(
         new_keys_ref[pl.ds(slot, 1), :] = key
         new_values_ref[pl.ds(slot, 1), :] = value
         new_times_ref[pl.ds(slot, 1)] = time[None]
+        new_slot_ref[...] = (slot + 1) % size
 
     def tile(i, found):
         context, total, peak = found

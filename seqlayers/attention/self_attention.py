@@ -25,8 +25,10 @@ class DotProductSelfAttention(BandedSelfAttention):
     It runs in steps if the future is limited and the networks run in steps. Without a limit to the past,
     `get_initial_state` must be given `max_length`, the timesteps of the stream with its flush; a longer stream is an
     error, or gives NaN where compiled. A step reads its cache once. `layer` costs time x window if the
-    window is shorter than the sequence, and keeps no weights for the backward pass, unless it drops some. A fused
-    kernel is used without sinks, soft cap, relative positions, dropout and precision.
+    window is shorter than the sequence, and keeps no weights for the backward pass, unless it drops some. Fused
+    kernels are used without sinks, soft cap, relative positions, dropout and precision. In 16 bits on an NVIDIA GPU
+    (Ampere or later) that is cuDNN for `layer`, by lengths in place of masks if no query looks ahead and no sequence
+    has a gap; and for steps of one timestep a kernel that reads the ring at the speed of the memory.
 
     Mask: that of the queries, as a rule the input's. A timestep can be seen where its key and its value are
     valid. A query that sees nothing gives 0 (in the published library, the mean of whatever there is).
