@@ -26,7 +26,7 @@ def name(path: Path) -> str:
 def count_widgets(path: Path) -> int:
     """How many widgets the notebook shows."""
     code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == 'code']
-    return len(re.findall(r'\bviz\.explore\(', '\n'.join(code)))
+    return len(re.findall(r'\b(?:viz\.explore|checks\.\w+Explorer)\(', '\n'.join(code)))
 
 
 WITH_WIDGETS = [ROOT / 'notebooks' / f'{stem}.ipynb' for stem in ('gallery', 'architecture_lab')]
