@@ -1,4 +1,4 @@
-"""What the computation runs on, where an other device takes another way."""
+"""What the computation runs on, where another device takes another way."""
 
 import jax
 
@@ -6,8 +6,11 @@ import jax
 def beside_ampere() -> bool:
     """Whether arrays are by default on an NVIDIA GPU of the Ampere generation or later.
 
-    What is traced beside one may still be compiled for another platform: choose by `lax.platform_dependent`.
+    What is traced beside one may still be compiled for another platform: choose by `lax.platform_dependent`. Kernels of
+    Pallas have no stable form to export: export `with jax.default_device('cpu')`, which takes the plain ways.
     """
-    device = jax.devices()[0]
+    # None, the name of a platform, or a device. JAX makes the attributes of its configuration when it starts.
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    device = chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]
     is_nvidia = device.platform == 'gpu' and device.device_kind.startswith('NVIDIA')
     return is_nvidia and float(device.compute_capability) >= 8

@@ -19,9 +19,14 @@ def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any =
     of elements, writes that to memory, as large as the matrix, and sums it.
     """
     product = functools.partial(jnp.einsum, equation, precision=precision)
-    if values.shape[0] * values.shape[1] != 1 or not beside_ampere():
+    if values.shape[0] * values.shape[1] != 1 or not beside_ampere() or _has_rows(product, values, kernel):
         return product(values, kernel)
     return lax.platform_dependent(values, kernel, cuda=functools.partial(_with_zeros, product), default=product)
+
+
+def _has_rows(product: Any, values: jax.Array, kernel: jax.Array) -> bool:
+    """Whether there is more than one row, by axes of channels that the product leaves as they are."""
+    return values.size * jax.eval_shape(product, values, kernel).size != kernel.size
 
 
 def _with_zeros(product: Any, values: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -96,6 +96,7 @@ def _has_gaps(source: KeyValues) -> jax.Array:
 def _by_cudnn(past: int, lengths: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Of sequences whose first `lengths` keys are valid. A query that sees none of them gives 0."""
     time = q.shape[1]
+    past = -1 if past >= time else past  # a window that cuts nothing
     some = jnp.maximum(lengths, 1)  # of nothing it makes NaN
     seeing = jnp.full_like(some, time) if past == -1 else jnp.minimum(some + past, time)
     q, k, v = (jnp.pad(array, ((0, 0), (0, time % 2), (0, 0), (0, 0))) for array in (q, k, v))  # odd ones it refuses

@@ -1,4 +1,4 @@
-"""One timestep of attention: where a model samples, reading its caches is most of its time."""
+"""Steps of attention to a cache: where a model samples, reading its caches is most of its time."""
 
 import dataclasses
 import functools
@@ -13,7 +13,8 @@ from seqlayers.devices import beside_ampere
 
 def attend(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) -> tuple[jax.Array, Cache]:
     """Queries look at a cache that a block has joined: `(batch, heads, queries, units)`, and that cache."""
-    if not (beside_ampere() and _suits(rule, queries, cache, block)):
+    # Pallas' kernels cannot be partitioned: over a mesh every device would gather all rings.
+    if not (beside_ampere() and jax.sharding.get_abstract_mesh().empty and _suits(rule, queries, cache, block)):
         return by_xla(rule, queries, cache, block)
     from seqlayers.attention.decode_kernel import by_kernel  # Pallas takes long to import
 
@@ -35,7 +36,10 @@ def _suits(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) ->
     extras = (rule.sinks, rule.bias, rule.dropout, rule.precision, queries.positions, queries.segments)
     is_plain = all(extra is None for extra in extras) and not rule.soft_cap and rule.chunk == 1
     is_one = queries.times.shape[1] == block.times.shape[1] == 1
+    batch = block.times.shape[0]
+    has_rows = isinstance(batch, int) and batch > 0  # in exports it may be a symbol
     arrays = (queries.values, block.keys, block.values)
     dtypes, units = {array.dtype for array in arrays}, {array.shape[3] for array in arrays}
     is_short = len(dtypes) == 1 and arrays[0].dtype.itemsize == 2
-    return is_plain and is_one and is_short and isinstance(cache, RingCache) and units <= {16, 32, 64, 128, 256}
+    has_form = is_one and has_rows and is_short and units <= {16, 32, 64, 128, 256}
+    return is_plain and has_form and isinstance(cache, RingCache)

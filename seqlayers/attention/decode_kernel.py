@@ -17,7 +17,7 @@ from seqlayers.attention.core import Attention, KeyValues, Queries, limits
 from seqlayers.attention.decode import by_xla
 
 # As measured on an H100: benchmarks/NOTES.md.
-_TILE = 64  # entries that a program holds at a time
+_TILE = 64  # entries that a program holds at a time; fewer of many units, which must find room in smaller GPUs
 _PROGRAMS = 512  # where rows and heads are fewer, rings are cut into parts, for the GPU to be busy
 _WARPS, _STAGES = 4, 3
 
@@ -34,8 +34,9 @@ def by_kernel(
     keys, values, times = ring = cache.entries[:3]
     kv_heads, size, value_units = keys.shape[1], keys.shape[2], values.shape[3]
     group = heads // kv_heads
-    parts, tiles = _cut(size, b * kv_heads)
-    back, ahead = limits(rule.past, rule.future)
+    length = min(_TILE, 128 * _TILE // max(units, value_units))
+    parts, tiles = _cut(size, b * kv_heads, length)
+    back, _ = limits(rule.past, rule.future)  # of one timestep no key is too far ahead
 
     of_row = pl.BlockSpec((None,), lambda i, head, part: (i,))
     of_times = pl.BlockSpec((None, size), lambda i, head, part: (i, 0))
@@ -49,7 +50,7 @@ def by_kernel(
     rings = [of_head(size, units), of_head(size, value_units), of_times]
     found = [(group, value_units), (group,), (group,)]
     keys, values, times, slot, *found = pl.pallas_call(
-        functools.partial(_kernel, back=back, ahead=ahead, size=size, tiles=tiles),
+        functools.partial(_kernel, back=back, size=size, tiles=tiles, length=length),
         grid=(b, kv_heads, parts),
         in_specs=[of_row, of_row, of_head(group, units), of_head(1, units), of_head(1, value_units), of_row, *rings],
         out_specs=[*rings, of_row, *(of_part(*shape) for shape in found)],
@@ -75,16 +76,17 @@ def _derivative(rule, interpret, primals, tangents):
     return jax.jvp(functools.partial(by_xla, rule), primals, tangents)
 
 
-def _cut(size: int, rows: int) -> tuple[int, int]:
+def _cut(size: int, rows: int, length: int) -> tuple[int, int]:
     """How many programs share a ring, that of one row and head of so many; and how many tiles each reads."""
-    parts = max(1, min(_PROGRAMS // rows, pl.cdiv(size, _TILE)))
-    tiles = pl.cdiv(size, parts * _TILE)
-    return pl.cdiv(size, tiles * _TILE), tiles
+    parts = max(1, min(_PROGRAMS // rows, pl.cdiv(size, length)))
+    tiles = pl.cdiv(size, parts * length)
+    return pl.cdiv(size, tiles * length), tiles
 
 
 def _kernel(
     slot_ref, now_ref, queries_ref, key_ref, value_ref, time_ref, keys_ref, values_ref, times_ref,
-    new_keys_ref, new_values_ref, new_times_ref, new_slot_ref, sum_ref, total_ref, peak_ref, *, back, ahead, size, tiles,
+    new_keys_ref, new_values_ref, new_times_ref, new_slot_ref, sum_ref, total_ref, peak_ref,
+    *, back, size, tiles, length,
 ):  # fmt: skip
     """One part of the ring of one head: the weighted sum of its values, the sum of the weights and the highest logit.
 
@@ -97,7 +99,7 @@ def _kernel(
     queries = triton.load(queries_ref.at[all_rows, :], mask=is_query[:, None], other=0)
 
     def is_seen(times):
-        return (now - times <= back) & (now - times >= -ahead)
+        return now - times <= back
 
     key, value, time = key_ref[...], value_ref[...], time_ref[...]
     sees_new = jnp.broadcast_to((part == 0) & is_seen(time), rows.shape)
@@ -115,8 +117,8 @@ def _kernel(
 
     def tile(i, found):
         context, total, peak = found
-        first = (part * tiles + i) * _TILE
-        some, at = pl.ds(first, _TILE), first + jnp.arange(_TILE)
+        first = (part * tiles + i) * length
+        some, at = pl.ds(first, length), first + jnp.arange(length)
         exists = at < size
         keys = triton.load(keys_ref.at[some, :], mask=exists[:, None], other=0)
         values = triton.load(values_ref.at[some, :], mask=exists[:, None], other=0)

@@ -1,4 +1,4 @@
-"""Causal attention by lengths, with cuDNN replaced by arithmetic that does as its documentation says."""
+"""Causal attention by lengths, with cuDNN replaced by arithmetic that does as its documentation says, or by XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -93,3 +93,28 @@ def test_what_cudnn_does_not_offer_goes_the_other_way(beside_a_gpu, fields):
 
     beside_a_gpu(refuse)
     assert jnp.isfinite(model.layer(sequences(False), training=True, rng=jax.random.key(0)).values).all()
+
+
+@pytest.mark.parametrize('time', [23, 24])
+@pytest.mark.parametrize('past', [5, 40, -1])
+def test_what_cudnn_is_told_is_what_masks_say(monkeypatch, past, time):
+    """Its arguments, computed by XLA, which takes the same ones."""
+    attend = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', lambda *a, implementation, **kw: attend(*a, **kw))
+    lengths = jnp.array([time, 9, 1, 0])
+    times = jnp.broadcast_to(jnp.arange(time), (4, time))
+    valid = times < lengths[:, None]
+    q, k, v = (jax.random.normal(jax.random.key(i), (4, time, heads, 8)) for i, heads in enumerate((4, 2, 2)))
+    k, v = (jnp.where(valid[..., None, None], a, 0) for a in (k, v))
+
+    def by_masks(*arrays):
+        q, k, v = (a.swapaxes(1, 2) for a in arrays)
+        source = KeyValues(k, v, hide(times, valid))
+        return Attention(past=past, future=0).context(Queries(q, times), [source]).swapaxes(1, 2)
+
+    def run(attend):
+        y, pull = jax.vjp(attend, q, k, v)
+        return y, pull(jnp.cos(y))
+
+    got, wanted = run(lambda *a: causal._by_cudnn(past, lengths, *a)), run(by_masks)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), got, wanted)

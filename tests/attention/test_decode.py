@@ -98,3 +98,60 @@ def test_kernel_is_taken_beside_a_gpu_where_it_offers_what_is_asked_for(monkeypa
     # Compiled for a CPU, it takes the plain way.
     y, _ = jax.jit(lambda x, state: model.step(x, state, training=False))(x, state)
     assert jnp.isfinite(y.values).all()
+
+
+BF16 = {'compute_dtype': 'bfloat16'}
+
+
+@pytest.mark.parametrize(
+    'fields, is_taken',
+    [
+        (BF16, True),
+        ({**BF16, 'num_kv_heads': 1, 'input_projection': sl.SeparateQueryKeyValueProjection()}, True),
+        ({**BF16, 'relative_position_embedding': sl.ALiBi(2)}, False),
+        ({**BF16, 'attention_probabilities_dropout_rate': 0.5}, False),
+        ({**BF16, 'precision': 'highest'}, False),
+        ({**BF16, 'units_per_head': 24}, False),
+    ],
+)
+def test_a_step_beside_a_gpu_compiled_for_a_cpu_gives_the_same(monkeypatch, fields, is_taken):
+    fields = {'num_heads': 2, 'units_per_head': 16, 'max_past_horizon': 5, **fields}
+    model = sl.DotProductSelfAttention(**fields).build(sl.ChannelSpec((4,)), rngs=0)
+    x = sl.Sequence.from_values(jax.random.normal(jax.random.key(0), (2, 3, 4)))
+
+    def steps(x):
+        state = model.get_initial_state(2, training=True)
+        for i in range(3):
+            y, state = model.step(x[:, i : i + 1], state, training=True, rng=jax.random.key(0))
+        return y.values
+
+    wanted = jax.jit(steps)(x)
+    monkeypatch.setattr(decode, 'beside_ampere', lambda: True)
+    jax.clear_caches()
+    assert ('pallas_call' in str(jax.make_jaxpr(steps)(x))) == is_taken
+    np.testing.assert_allclose(jax.jit(lambda x: steps(x))(x).astype(float), wanted.astype(float), atol=1e-2)
+
+
+@pytest.mark.parametrize('batch', [0, 1])
+def test_a_batch_of_none_is_a_batch(monkeypatch, batch):
+    monkeypatch.setattr(decode, 'beside_ampere', lambda: True)
+    model = sl.DotProductSelfAttention(2, UNITS, 5, **BF16).build(sl.ChannelSpec((4,)), rngs=0)
+    x = sl.Sequence.from_values(jnp.ones((batch, 1, 4)))
+    y, _ = jax.jit(lambda x, state: model.step(x, state, training=False))(
+        x, model.get_initial_state(batch, training=False)
+    )
+    assert y.shape == (batch, 1, 2, UNITS)
+
+
+def test_a_step_goes_the_plain_way_over_a_mesh(monkeypatch):
+    monkeypatch.setattr(decode, 'beside_ampere', lambda: True)
+    model = sl.DotProductSelfAttention(2, UNITS, 5, **BF16).build(sl.ChannelSpec((4,)), rngs=0)
+    x, state = sl.Sequence.from_values(jnp.ones((1, 1, 4))), model.get_initial_state(1, training=False)
+    rows = jax.sharding.PartitionSpec('rows')
+
+    def step(x, state):
+        return model.step(x, state, training=False)[0].values
+
+    mesh = jax.make_mesh((1,), ('rows',), axis_types=(jax.sharding.AxisType.Auto,))
+    sharded = jax.shard_map(step, mesh=mesh, in_specs=rows, out_specs=rows)
+    np.testing.assert_array_equal(jax.jit(sharded)(x, state), jax.jit(step)(x, state))
