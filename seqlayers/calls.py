@@ -18,6 +18,20 @@ def enter(layer: Any, constants: Any, rng: Any = None) -> Context:
     return constants.enter(layer, copy=layer.is_combinator)
 
 
+def run(child: Any, x: Sequence, *, training: bool, constants: Context) -> tuple[Sequence, Any]:
+    """`child.layer_with_emits` for a combinator; without emits, `()`, where nobody asked the combinator for them."""
+    if constants.emits:
+        return child.layer_with_emits(x, training=training, constants=constants)
+    return child.layer(x, training=training, constants=constants), ()
+
+
+def run_step(child: Any, x: Sequence, state: Any, *, training: bool, constants: Context) -> tuple[Sequence, Any, Any]:
+    """`child.step_with_emits`, likewise."""
+    if constants.emits:
+        return child.step_with_emits(x, state, training=training, constants=constants)
+    return *child.step(x, state, training=training, constants=constants), ()
+
+
 def record(context: Context, y: Sequence) -> None:
     """Notes an output for `seqlayers.testing.tape`. Not inside a scan or jit, from which values cannot be taken out."""
     if context.tape is not None and not isinstance(y.values, Tracer):
@@ -39,11 +53,14 @@ def explain(error: Exception, context: Context, method: str, given: Any) -> None
 def wrap_layer(fn: Callable, method: str) -> Callable:
     """`layer` and `layer_with_emits`."""
 
+    with_emits = method.endswith('_with_emits')
+
     @functools.wraps(fn)
     def call(self, x, *, training, constants=None, rng=None):
         if type(constants) is Context and constants.owner is self:
             return fn(self, x, training=training, constants=constants)
         context = enter(self, constants, rng)
+        context.emits = with_emits
         try:
             _check_input(self, x)
             result = fn(self, x, training=training, constants=context)
@@ -61,11 +78,14 @@ def wrap_layer(fn: Callable, method: str) -> Callable:
 def wrap_step(fn: Callable, method: str) -> Callable:
     """`step` and `step_with_emits`."""
 
+    with_emits = method.endswith('_with_emits')
+
     @functools.wraps(fn)
     def call(self, x, state, *, training, constants=None, rng=None):
         if type(constants) is Context and constants.owner is self:
             return fn(self, x, state, training=training, constants=constants)
         context = enter(self, constants, rng)
+        context.emits = with_emits
         try:
             _check_input(self, x)
             _check_block(self, x)

@@ -36,10 +36,11 @@ class Context(MutableMapping):
     path is static, so that a function traced for one place in a model is never reused for another.
     """
 
-    __slots__ = ('_next_name', '_parent', '_path', 'entries', 'key', 'max_length', 'owner', 'tape')
+    __slots__ = ('_next_name', '_parent', '_path', 'emits', 'entries', 'key', 'max_length', 'owner', 'tape')
 
     def __init__(self, entries: dict[str, Any], key: Any = None, owner: Any = None, path: str | None = ''):
         self.entries, self.key, self.owner = entries, key, owner
+        self.emits = True  # whether the owner was asked for emits, which are dear; see `calls.run`
         self.tape: list | None = None  # (path, output) of every layer that ran, if somebody listens
         # How many timesteps of the owner's input will be stepped, if get_initial_state was told.
         self.max_length: int | None = None
@@ -57,7 +58,7 @@ class Context(MutableMapping):
         """The same context for a call of the child of that name."""
         named = Context(self.entries, self.key, self.owner, self._path)
         named._parent, named._next_name = self._parent, name
-        named.tape, named.max_length = self.tape, self.max_length
+        named.emits, named.tape, named.max_length = self.emits, self.tape, self.max_length
         return named
 
     def lasting(self, timesteps: int) -> 'Context':
@@ -128,12 +129,12 @@ class Context(MutableMapping):
     # --- a pytree ------------------------------------------------------------------------------------------
     def tree_flatten_with_keys(self):
         key = jax.tree_util.GetAttrKey
-        return ((key('entries'), self.entries), (key('key'), self.key)), (self.path, self._next_name)
+        return ((key('entries'), self.entries), (key('key'), self.key)), (self.path, self._next_name, self.emits)
 
     @classmethod
     def tree_unflatten(cls, static, children):
         self = cls(*children, path=static[0])
-        self._next_name = static[1]
+        self._next_name, self.emits = static[1:]
         return self
 
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from seqlayers import calls
 from seqlayers.calls import ARGUMENTS, WRAPPERS, check_signature, explain
 from seqlayers.context import Context, LayerError, root_context
 from seqlayers.declaration import Declared, LayerDict, is_child_field
@@ -322,10 +323,10 @@ class Composite(SequenceLayer):
         return self.network.get_initial_state(batch_size, training=training, constants=constants, offset=offset)
 
     def layer_with_emits(self, x, *, training, constants=None):
-        return self.network.layer_with_emits(x, training=training, constants=constants)
+        return calls.run(self.network, x, training=training, constants=constants)
 
     def step_with_emits(self, x, state, *, training, constants=None):
-        return self.network.step_with_emits(x, state, training=training, constants=constants)
+        return calls.run_step(self.network, x, state, training=training, constants=constants)
 
 
 def children(layer: SequenceLayer) -> list[tuple[str, SequenceLayer]]:

@@ -97,12 +97,12 @@ def visible(query_times: jax.Array, key_times: jax.Array, past: int, future: int
 
     Bool `(batch, queries, keys)`.
     """
-    ago = query_times[:, :, None] - key_times[:, None, :]
-    is_hidden = ago > _FAR // 2
-    if chunk > 1:
-        ago = query_times[:, :, None] // chunk - key_times[:, None, :] // chunk
     back, ahead = limits(past, future)
-    return (ago <= back) & (ago >= -ahead) & ~is_hidden
+    ago = query_times[:, :, None] - key_times[:, None, :]
+    if chunk == 1:
+        return (ago <= back) & (ago >= -ahead)
+    chunks_ago = query_times[:, :, None] // chunk - key_times[:, None, :] // chunk
+    return (chunks_ago <= back) & (chunks_ago >= -ahead) & (ago <= _FAR // 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,10 +245,10 @@ class Attention:
 def masked_softmax(logits: jax.Array, seen: jax.Array) -> jax.Array:
     """Softmax over the last axis where `seen`, in float32 or wider; zero elsewhere."""
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    lowest = jnp.finfo(logits.dtype).min
-    logits = jnp.where(seen, logits, lowest)
+    logits = jnp.where(seen, logits, -jnp.inf)
+    lowest = jnp.finfo(logits.dtype).min  # of a row that sees nothing: infinities have no difference
     peak = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True, initial=lowest))
-    weights = jnp.where(seen, jnp.exp(logits - peak), 0)
+    weights = jnp.exp(logits - peak)
     total = weights.sum(axis=-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1)
 

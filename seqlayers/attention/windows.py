@@ -1,5 +1,6 @@
 """Attention of a whole sequence in blocks of queries: its cost grows with the window, not with the square of time."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -18,12 +19,19 @@ def context(attention: Attention, queries: Queries, source: KeyValues, block: in
     """`Attention.context` of queries to a source, the times of both from 0 on; with limited horizons by windows.
 
     Nothing of size queries x keys is kept for the backward pass, unless weights are dropped. `block` is the number of
-    queries that are taken together; by default what suits the horizons.
+    queries that are taken together where windows are cut; by default what suits the horizons.
     """
     return causal.context(attention, queries, source, lambda plain: functools.partial(_context, plain, block=block))
 
 
 def _context(attention: Attention, queries: Queries, source: KeyValues, *, block: int | None) -> jax.Array:
+    if attention.dropout is not None or not attention.is_fusible(queries, source):
+        return _attend(attention, queries, source, block)
+    queries = queries._replace(values=attention.scaled(queries))
+    return _compiled(dataclasses.replace(attention, scale=1.0), queries, source, block)
+
+
+def _attend(attention: Attention, queries: Queries, source: KeyValues, block: int | None) -> jax.Array:
     time, reach = queries.times.shape[1], attention_reach(attention)
     if reach is None:
         return _by_blocks(attention, queries, source, block) if block else attention.fused_context(queries, source)
@@ -35,6 +43,10 @@ def _context(attention: Attention, queries: Queries, source: KeyValues, *, block
     # Draws belong to rows of the batch, so with dropout blocks must not join it.
     attend = _joined(attention.fused_context) if attention.dropout is None else _mapped(attention.context)
     return _by_windows(attend, attention, queries, source, block)
+
+
+# Outside of `jit` it is one program, and layers that are alike have it traced once. Then the rule is but numbers.
+_compiled = jax.jit(_attend, static_argnums=(0, 3))
 
 
 def weights(attention: Attention, queries: Queries, source: KeyValues, block: int) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from seqlayers import buffers, timing
+from seqlayers import buffers, calls, timing
 from seqlayers.combinators import chain
 from seqlayers.combinators.blocks import scan_blocks
 from seqlayers.context import Context, LayerError
@@ -141,7 +141,7 @@ class Autoregressive(SequenceLayer):
         child, feedback, last = state
         kwargs = {'training': training, 'constants': constants}
         fed, feedback = self.feedback_layer.step(last, feedback, **kwargs)
-        y, child, emits = self.child_layer.step_with_emits(_join(x, fed), child, **kwargs)
+        y, child, emits = calls.run_step(self.child_layer, _join(x, fed), child, **kwargs)
         return y, (child, feedback, y.unmask()), emits
 
     def _output_length(self, x: Sequence, constants: Context) -> int:

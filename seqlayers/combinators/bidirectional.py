@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from seqlayers import timing
+from seqlayers import calls, timing
 from seqlayers.combinators import chain
 from seqlayers.combinators.combine import CombinationMode, combine, combined_spec
 from seqlayers.context import LayerError
@@ -60,11 +60,11 @@ class Bidirectional(SequenceLayer):
         self.output_spec = combined_spec(outputs, CombinationMode(self.combination))
 
     def layer_with_emits(self, x, *, training, constants=None):
-        y, forward_emits = self.forward.layer_with_emits(x, training=training, constants=constants)
+        y, forward_emits = calls.run(self.forward, x, training=training, constants=constants)
         phase = self.backward.timing.phase
         end = last_valid(x.mask) // phase * phase + phase  # where each item is mirrored: a whole number of phases
         mirrored = mirror(x.pad_to_multiple(phase), end, -(-x.shape[1] // phase) * phase)
-        z, backward_emits = self.backward.layer_with_emits(mirrored, training=training, constants=constants)
+        z, backward_emits = calls.run(self.backward, mirrored, training=training, constants=constants)
         z = mirror(
             z, (end * self.backward.output_ratio.numerator) // self.backward.output_ratio.denominator, y.shape[1]
         )

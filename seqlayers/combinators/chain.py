@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from seqlayers import buffers
+from seqlayers import buffers, calls
 from seqlayers.context import Context, LayerError
 from seqlayers.layer import SequenceLayer, State
 from seqlayers.sequence import ChannelSpec, Sequence
@@ -87,7 +87,7 @@ def initial_state(
 def layer(layers: list[Named], x: Sequence, **kwargs: Any) -> tuple[Sequence, dict]:
     emits = {}
     for name, child in layers:
-        x, emits[name] = child.layer_with_emits(x, **kwargs)
+        x, emits[name] = calls.run(child, x, **kwargs)
     return x, emits
 
 
@@ -108,6 +108,6 @@ def step(layers: list[Named], x: Sequence, states: tuple, **kwargs: Any) -> tupl
         if isinstance(state, Delayed):
             x, buffer = buffers.push(state.buffer, x)
             state = state.state
-        x, state, emits[name] = child.step_with_emits(x, state, **kwargs)
+        x, state, emits[name] = calls.run_step(child, x, state, **kwargs)
         new_states.append(state if buffer is None else Delayed(state, buffer))
     return x, tuple(new_states), emits

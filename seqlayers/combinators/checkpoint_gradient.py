@@ -4,6 +4,7 @@ from typing import ClassVar
 import jax
 from flax import nnx
 
+from seqlayers import calls
 from seqlayers.combinators.wrapper import Wrapper
 
 
@@ -34,7 +35,7 @@ class CheckpointGradient(Wrapper):
     def layer_with_emits(self, x, *, training, constants=None):
         # Constants stay in the closure: they may hold more than arrays. Running averages must be handed out.
         def run(child, x):
-            result = child.layer_with_emits(x, training=training, constants=constants.at(self.child_name))
+            result = calls.run(child, x, training=training, constants=constants.at(self.child_name))
             return result, nnx.state(child, nnx.BatchStat)
 
         result, statistics = self._recomputed(run)(self.child_layer, x)
@@ -44,6 +45,6 @@ class CheckpointGradient(Wrapper):
 
     def step_with_emits(self, x, state, *, training, constants=None):
         def run(child, x, state):
-            return child.step_with_emits(x, state, training=training, constants=constants.at(self.child_name))
+            return calls.run_step(child, x, state, training=training, constants=constants.at(self.child_name))
 
         return self._recomputed(run)(self.child_layer, x, state)

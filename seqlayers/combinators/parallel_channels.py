@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+from seqlayers import calls
 from seqlayers.combinators.combine import CombinationMode, combine, combined_spec
 from seqlayers.combinators.wrapper import Wrapper
 from seqlayers.context import LayerError
@@ -62,7 +63,7 @@ class ParallelChannels(Wrapper):
         outputs, emits = [], []
         for i, group in enumerate(self._groups(x)):
             inner = constants.folded(i).at(self.child_name)
-            y, emitted = self.child_layer.layer_with_emits(group, training=training, constants=inner)
+            y, emitted = calls.run(self.child_layer, group, training=training, constants=inner)
             outputs.append(y)
             emits.append(emitted)
         return combine(outputs, CombinationMode(self.combination)), tuple(emits)
@@ -71,7 +72,7 @@ class ParallelChannels(Wrapper):
         outputs, states, emits = [], [], []
         for i, (group, old) in enumerate(zip(self._groups(x), state, strict=True)):
             inner = constants.folded(i).at(self.child_name)
-            y, new, emitted = self.child_layer.step_with_emits(group, old, training=training, constants=inner)
+            y, new, emitted = calls.run_step(self.child_layer, group, old, training=training, constants=inner)
             outputs.append(y)
             states.append(new)
             emits.append(emitted)

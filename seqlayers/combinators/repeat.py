@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from seqlayers import buffers, timing
+from seqlayers import buffers, calls, timing
 from seqlayers.combinators.chain import Delayed, as_layers
 from seqlayers.context import LayerError
 from seqlayers.layer import SequenceLayer, walk
@@ -114,7 +114,7 @@ class Repeat(SequenceLayer):
         def body(x: Sequence, repetition: tuple):
             child, i = repetition
             inner = constants.folded(i).at(self.child_name)
-            y, emits = child.layer_with_emits(x, training=training, constants=inner)
+            y, emits = calls.run(child, x, training=training, constants=inner)
             if y.shape[1] > x.shape[1]:
                 raise LayerError(f'the layer must not lengthen the sequence: {x.shape[1]} to {y.shape[1]} timesteps')
             # What a repetition changes in itself leaves the loop as an output.
@@ -136,7 +136,7 @@ class Repeat(SequenceLayer):
             (state,) = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), states)
             inner = constants.folded(i).at(self.child_name)
             state, buffer = state if isinstance(state, Delayed) else (state, None)
-            x, state, emits = child.step_with_emits(x, state, training=training, constants=inner)
+            x, state, emits = calls.run_step(child, x, state, training=training, constants=inner)
             if buffer is not None:
                 x, buffer = buffers.push(buffer, x)
                 state = Delayed(state, buffer)

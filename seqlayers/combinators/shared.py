@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from seqlayers import calls
 from seqlayers.combinators import chain
 from seqlayers.context import Context, LayerError
 from seqlayers.declaration import LayerDict
@@ -88,10 +89,10 @@ class Shared(SequenceLayer):
         return self.child_layer.get_initial_state(batch_size, training=training, constants=inner, offset=offset)
 
     def layer_with_emits(self, x, *, training, constants=None):
-        return self.child_layer.layer_with_emits(x, training=training, constants=self._inner(constants))
+        return calls.run(self.child_layer, x, training=training, constants=self._inner(constants))
 
     def step_with_emits(self, x, state, *, training, constants=None):
-        return self.child_layer.step_with_emits(x, state, training=training, constants=self._inner(constants))
+        return calls.run_step(self.child_layer, x, state, training=training, constants=self._inner(constants))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +137,10 @@ class Ref(SequenceLayer):
         )
 
     def layer_with_emits(self, x, *, training, constants=None):
-        return self._target(constants).layer_with_emits(x, training=training, constants=constants)
+        return calls.run(self._target(constants), x, training=training, constants=constants)
 
     def step_with_emits(self, x, state, *, training, constants=None):
-        return self._target(constants).step_with_emits(x, state, training=training, constants=constants)
+        return calls.run_step(self._target(constants), x, state, training=training, constants=constants)
 
     def _target(self, constants: Context) -> SequenceLayer:
         found = _lookup(constants, self.shared_name)

@@ -1,5 +1,6 @@
 from flax import nnx
 
+from seqlayers import calls
 from seqlayers.combinators import chain
 from seqlayers.layer import Constants, SequenceLayer
 
@@ -28,7 +29,7 @@ class Wrapper(SequenceLayer):
         return self.child_layer.get_initial_state(batch_size, training=training, constants=constants, offset=offset)
 
     def layer_with_emits(self, x, *, training, constants: Constants = None):
-        return self.child_layer.layer_with_emits(x, training=training, constants=constants)
+        return calls.run(self.child_layer, x, training=training, constants=constants)
 
     def step_with_emits(self, x, state, *, training, constants: Constants = None):
-        return self.child_layer.step_with_emits(x, state, training=training, constants=constants)
+        return calls.run_step(self.child_layer, x, state, training=training, constants=constants)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqlayers import random
+from seqlayers import calls, random
 from seqlayers.clock import clock, tick
 from seqlayers.combinators.blocks import scan_blocks
 from seqlayers.combinators.wrapper import Wrapper
@@ -66,7 +66,7 @@ class Zoneout(Wrapper):
 
     def _expect(self, x: Sequence, state: tuple, constants: Context) -> tuple:
         (old,) = state
-        y, new, emits = self.child_layer.step_with_emits(x, old, training=False, constants=constants)
+        y, new, emits = calls.run_step(self.child_layer, x, old, training=False, constants=constants)
         return y, (_mix(lambda i, old, new: new + self.rate * (old - new), old, new),), emits
 
     def _draw(self, x: Sequence, state: tuple, constants: Context) -> tuple:
@@ -79,7 +79,7 @@ class Zoneout(Wrapper):
             keeps = random.draw(bernoulli, jax.random.fold_in(key, i), times, old.shape[1:])
             return jnp.where(keeps[:, 0], old, new)
 
-        y, new, emits = self.child_layer.step_with_emits(x, old, training=True, constants=constants)
+        y, new, emits = calls.run_step(self.child_layer, x, old, training=True, constants=constants)
         return y, (_mix(mix, old, new), now), emits
 
 
