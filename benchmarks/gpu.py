@@ -21,20 +21,23 @@ HERE = Path(__file__).parent
 NAMES = {'ours': 'seqlayers', 'published': 'published library', 'pytorch': 'PyTorch'}
 COLOURS = {'ours': '#0072b2', 'published': '#d55e00', 'pytorch': '#009e73'}
 LIMIT = '#555555'
+BANDWIDTH, OPERATIONS = 3.0e12, 7.9e14  # a second, that an H100 reaches in a copy and in a large matrix product
 WEIGHTS = LAYERS * WIDTH * (4 * WIDTH + 3 * HIDDEN)  # of the products, which are nearly all
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('libraries', nargs='*', default=list(NAMES), choices=list(NAMES))
+    parser.add_argument('libraries', nargs='*', help=f'some of {", ".join(NAMES)}; all by default')
     parser.add_argument('--output', type=Path, default=HERE / 'results')
     options = parser.parse_args()
+    if unknown := set(options.libraries) - set(NAMES):
+        parser.error(f'libraries are {", ".join(NAMES)}; got {", ".join(sorted(unknown))}')
+    options.output.mkdir(exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in dict.fromkeys(['ours', *options.libraries]):  # who writes the weights
+        for name in dict.fromkeys(['ours', *(options.libraries or NAMES)]):  # ours writes the weights for the others
             rows += measured(name, folder)
-    options.output.mkdir(exist_ok=True)
-    write(rows, options.output)
+            write(rows, options.output)
 
 
 def measured(name: str, folder: str) -> list[dict]:
@@ -74,23 +77,22 @@ def shown(rows: list[dict], digits: int = 2) -> str:
 
 
 # --- the limits of the machine ----------------------------------------------------------------------------
-def reading(rows: list[dict], batch: int, window: int) -> float:
+def reading(batch: int, window: int) -> float:
     """Milliseconds to read the weights and the caches once."""
     caches = 2 * LAYERS * batch * window * WIDTH
-    return 1e3 * 2 * (WEIGHTS + caches) / of(rows, 'device')[0]['bandwidth']
+    return 1e3 * 2 * (WEIGHTS + caches) / BANDWIDTH
 
 
-def multiplying(rows: list[dict], passes: int) -> float:
+def multiplying(passes: int) -> float:
     """Milliseconds for the products of weights and of the attention within its window."""
     seen = sum(min(i + 1, WINDOW) for i in range(LENGTH))
     operations = 2 * BATCH * (LENGTH * WEIGHTS + LAYERS * 2 * seen * WIDTH)
-    return 1e3 * passes * operations / of(rows, 'device')[0]['operations']
+    return 1e3 * passes * operations / OPERATIONS
 
 
 # --- tables -----------------------------------------------------------------------------------------------
 def markdown(rows: list[dict]) -> str:
     found = {row['what']: row for row in of(rows, 'versions')}
-    device = of(rows, 'device')[0]
     versions = '; '.join(
         ', '.join([row['library'], *(f'{key} {row[key]}' for key in ('jax', 'flax') if key in row)])
         for row in found.values()
@@ -98,8 +100,8 @@ def markdown(rows: list[dict]) -> str:
     lines = [
         '# On a GPU',
         '',
-        f'{found["ours"]["device"]}; {versions}. It copies at {device["bandwidth"] / 1e12:.2f} TB/s and multiplies at '
-        f'{device["operations"] / 1e12:.0f} TFLOP/s. Written by `python benchmarks/gpu.py`.',
+        f'{found["ours"]["device"]}; {versions}. Limits are those of an H100: {BANDWIDTH / 1e12:.1f} TB/s and '
+        f'{OPERATIONS / 1e12:.0f} TFLOP/s. Written by `python benchmarks/gpu.py {" ".join(found)}`.',
         '',
         f'## Decoding: milliseconds a token, {LAYERS} layers of width {WIDTH} in bfloat16',
         '',
@@ -109,8 +111,8 @@ def markdown(rows: list[dict]) -> str:
     for batch in BATCHES:
         for window in WINDOWS:
             cells = [shown(of(rows, 'decode', what=name, batch=batch, window=window), 3) for name in found]
-            lines.append(f'| {batch} | {window} | {" | ".join(cells)} | {reading(rows, batch, window):.3f} |')
-    limits = f'{multiplying(rows, 1):.1f} and {multiplying(rows, 3):.1f}'
+            lines.append(f'| {batch} | {window} | {" | ".join(cells)} | {reading(batch, window):.3f} |')
+    limits = f'{multiplying(1):.1f} and {multiplying(3):.1f}'
     lines += [
         '',
         f'## Whole sequences: {BATCH} x {LENGTH} timesteps, window {WINDOW}; limits {limits} ms',
@@ -147,7 +149,7 @@ def draw_decode(rows: list[dict], path: Path) -> None:
             for window, time in points:
                 if time is None:
                     axes.annotate('out of memory', (window, kept[-1][1]), ha='right', va='bottom', fontsize=8)
-        limits = [reading(rows, batch, window) for window in WINDOWS]
+        limits = [reading(batch, window) for window in WINDOWS]
         axes.plot(WINDOWS, limits, color=LIMIT, linestyle=':', label='weights and caches read once')
         axes.set_title(f'batch {batch}')
         _logarithmic(axes)
@@ -181,7 +183,7 @@ def draw_layer(rows: list[dict], path: Path) -> None:
                 f'{time:.1f}' if time else row['failed'], (time or 0, place), (4, 0), textcoords='offset points',
                 va='center',
             )  # fmt: skip
-        axes.axvline(multiplying(rows, passes), color=LIMIT, linestyle=':')
+        axes.axvline(multiplying(passes), color=LIMIT, linestyle=':')
         axes.set_title(f'{what}; dotted: products alone')
         axes.set_xlabel('milliseconds')
         axes.margins(x=0.18)
