@@ -13,14 +13,12 @@ import tempfile
 from pathlib import Path
 
 from gpu_worker import BATCH, BATCHES, HIDDEN, LAYERS, LENGTH, WIDTH, WINDOW, WINDOWS
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from plots import LIMIT, OURS, PUBLISHED, PUSH, logarithmic
 
 HERE = Path(__file__).parent
 NAMES = {'ours': 'seqlayers', 'published': 'published library', 'pytorch': 'PyTorch'}
-COLOURS = {'ours': '#0072b2', 'published': '#d55e00', 'pytorch': '#009e73'}
-LIMIT = '#555555'
+COLOURS = {'ours': OURS, 'published': PUBLISHED, 'pytorch': PUSH}
 BANDWIDTH, OPERATIONS = 3.0e12, 7.9e14  # a second, that an H100 reaches in a copy and in a large matrix product
 WEIGHTS = LAYERS * WIDTH * (4 * WIDTH + 3 * HIDDEN)  # of the products, which are nearly all
 
@@ -152,22 +150,12 @@ def draw_decode(rows: list[dict], path: Path) -> None:
         limits = [reading(batch, window) for window in WINDOWS]
         axes.plot(WINDOWS, limits, color=LIMIT, linestyle=':', label='weights and caches read once')
         axes.set_title(f'batch {batch}')
-        _logarithmic(axes)
+        axes.set_xlabel('timesteps in the window')
+        logarithmic(axes, WINDOWS)
     figure.axes[0].set_ylabel('milliseconds a token')
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
     figure.suptitle(f'Decoding on an {of(rows, "versions")[0]["device"]}')
     figure.savefig(path, dpi=110)
-
-
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale('log', base=2)
-    axes.set_yscale('log')
-    axes.set_xticks(WINDOWS)
-    axes.xaxis.set_major_formatter(StrMethodFormatter('{x:.0f}'))
-    axes.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel('timesteps in the window')
-    axes.grid(alpha=0.3)
 
 
 def draw_layer(rows: list[dict], path: Path) -> None:

@@ -68,16 +68,21 @@ def _panel(axes: Axes, name: str, rows: list[Any]) -> None:
     limited = {row.at: scale(row, row.limit) for row in rows if row.limit}
     if limited:
         axes.plot(list(limited), list(limited.values()), color=LIMIT, linestyle=':', label='limit of the machine')
+    logarithmic(axes, sorted({row.at for row in rows}))
+    axes.set_title(name)
+    axes.set_xlabel(below or name)
+    axes.set_ylabel(beside)
+
+
+def logarithmic(axes: Axes, ticks: Sequence[int]) -> None:
+    """Both axes, with doublings on the lower one."""
     axes.set_xscale('log', base=2)
     axes.set_yscale('log')
-    axes.set_xticks(sorted({row.at for row in rows}))
+    axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(StrMethodFormatter('{x:.0f}'))
     axes.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
-    axes.set_title(name)
-    axes.set_xlabel(below or name)
-    axes.set_ylabel(beside)
 
 
 def _save(figure: Figure, title: str, path: Path) -> None:

@@ -93,11 +93,8 @@ class RingCache(NamedTuple):
 
     def _write(self, block: KeyValues) -> Self:
         m = block.times.shape[1]
-        if block.times.size == 1:
-            entries = _write_one(self.entries, block, self.slot[0])
-        else:
-            first = max(0, m - self.size)  # of a block longer than the ring, its end stays
-            entries = _write_all(self.entries, block, self._slots(first, m), first, 'promise_in_bounds')
+        first = max(0, m - self.size)  # of a block longer than the ring, its end stays
+        entries = _write_all(self.entries, block, self._slots(first, m), first, 'promise_in_bounds')
         return type(self)(entries, (self.slot + m) % self.size)
 
 
@@ -142,11 +139,8 @@ class GrowingCache(NamedTuple):
                 f'the stream is longer than the max_length={self.size} timesteps that get_initial_state was told '
                 '(flush included)'
             )
-        if block.times.size == 1:
-            entries = _write_one(self.entries, block, self.slot[0])
-        else:
-            slots = self.slot[:, None] + jnp.arange(m)
-            entries = _write_all(self.entries, block, slots, 0, 'drop')
+        slots = self.slot[:, None] + jnp.arange(m)
+        entries = _write_all(self.entries, block, slots, 0, 'drop')
         written = type(self)(entries, jnp.minimum(self.slot + m, self.size + 1))
         return written, self.sources(written, block)
 
@@ -179,6 +173,8 @@ def _empty_entries(
 
 def _write_all(entries: KeyValues, block: KeyValues, slots: jax.Array, first: int, mode: Any) -> KeyValues:
     """The entries with those of the block, from timestep `first` on, at `slots`."""
+    if block.times.size == 1:
+        return _write_one(entries, block, slots[0, 0])
 
     def write(buffer: jax.Array, new: jax.Array) -> jax.Array:
         return _write(buffer, new[:, :, first:] if new.ndim == 4 else new[:, first:], slots, mode)

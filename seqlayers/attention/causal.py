@@ -1,6 +1,5 @@
 """Causal attention of a whole sequence to itself by cuDNN, which then needs no mask and skips what no query sees."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -14,31 +13,21 @@ from seqlayers.attention.fused import suits_cudnn
 Context = Callable[[Queries, KeyValues], jax.Array]
 
 
-def context(
-    attention: Attention, queries: Queries, source: KeyValues, otherwise: Callable[[Attention], Context]
-) -> jax.Array:
+def context(attention: Attention, queries: Queries, source: KeyValues, by_xla: Context) -> jax.Array:
     """`Attention.context` for times from 0 on, `(batch, heads, time, units)`: by cuDNN where that offers it.
 
-    cuDNN takes lengths, not masks. Where a sequence has a gap, and on other devices, `otherwise` computes the same.
+    The attention is fusible, drops nothing and has scaled its queries. cuDNN takes lengths, not masks. Where a sequence
+    has a gap, and on other devices, `by_xla` computes the same.
     """
     if not _suits(attention, queries, source):
-        return otherwise(attention)(queries, source)
-    queries = queries._replace(values=attention.scaled(queries))
-    by_xla = otherwise(dataclasses.replace(attention, scale=1.0))
+        return by_xla(queries, source)
     by_length = functools.partial(_by_length, by_xla, attention.past)
     return lax.platform_dependent(queries, source, cuda=by_length, default=by_xla)
 
 
 def _suits(attention: Attention, queries: Queries, source: KeyValues) -> bool:
     is_causal = attention.future == 0 and attention.chunk == 1 and queries.times.shape == source.times.shape
-    is_labelled = queries.positions is not None or queries.segments is not None
-    return (
-        is_causal
-        and not is_labelled
-        and attention.dropout is None
-        and attention.is_fusible(queries, source)
-        and suits_cudnn(queries.values)
-    )
+    return is_causal and not queries.is_labelled and suits_cudnn(queries.values)
 
 
 # A choice keeps for its backward pass what both branches would, and copies that. So backward chooses anew.

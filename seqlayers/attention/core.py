@@ -33,6 +33,10 @@ class Queries(NamedTuple):
     positions: jax.Array | None = None
     segments: jax.Array | None = None
 
+    @property
+    def is_labelled(self) -> bool:
+        return self.positions is not None or self.segments is not None
+
 
 class KeyValues(NamedTuple):
     """What queries look at. Heads stand before time: a matrix product then reads a head's entries in one run.
@@ -191,13 +195,16 @@ class Attention:
     def num_sinks(self) -> int:
         return 0 if self.sinks is None else self.sinks.number
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether weights are a softmax of products, and nothing else."""
+        return not self.soft_cap and all(extra is None for extra in (self.sinks, self.bias, self.precision))
+
     def is_fusible(self, queries: Queries, source: KeyValues) -> bool:
         """Whether a fused kernel offers what is asked for, but for dropout and labels."""
-        extras = (self.sinks, self.bias, self.precision)
-        is_plain = not self.soft_cap and all(extra is None for extra in extras)
         keys, values = source.keys, source.values
         is_one_dtype = queries.values.dtype == keys.dtype == values.dtype and keys.dtype.itemsize <= 4
-        return is_plain and is_one_dtype and keys.shape == values.shape and keys.size > 0
+        return self.is_plain and is_one_dtype and keys.shape == values.shape and keys.size > 0
 
     def scaled(self, queries: Queries) -> jax.Array:
         """The values of the queries, scaled as the logits want them."""

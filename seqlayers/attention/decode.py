@@ -33,8 +33,7 @@ def by_xla(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) ->
 
 def _suits(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) -> bool:
     """Whether the kernel offers what is asked for: plain attention of one query in 16 bits."""
-    extras = (rule.sinks, rule.bias, rule.dropout, rule.precision, queries.positions, queries.segments)
-    is_plain = all(extra is None for extra in extras) and not rule.soft_cap and rule.chunk == 1
+    is_plain = rule.is_plain and rule.dropout is None and rule.chunk == 1 and not queries.is_labelled
     is_one = queries.times.shape[1] == block.times.shape[1] == 1
     batch = block.times.shape[0]
     has_rows = isinstance(batch, int) and batch > 0  # in exports it may be a symbol

@@ -21,14 +21,11 @@ def context(attention: Attention, queries: Queries, source: KeyValues, block: in
     Nothing of size queries x keys is kept for the backward pass, unless weights are dropped. `block` is the number of
     queries that are taken together where windows are cut; by default what suits the horizons.
     """
-    return causal.context(attention, queries, source, lambda plain: functools.partial(_context, plain, block=block))
-
-
-def _context(attention: Attention, queries: Queries, source: KeyValues, *, block: int | None) -> jax.Array:
     if attention.dropout is not None or not attention.is_fusible(queries, source):
         return _attend(attention, queries, source, block)
     queries = queries._replace(values=attention.scaled(queries))
-    return _compiled(dataclasses.replace(attention, scale=1.0), queries, source, block)
+    attention = dataclasses.replace(attention, scale=1.0)
+    return causal.context(attention, queries, source, functools.partial(_compiled, attention, block=block))
 
 
 def _attend(attention: Attention, queries: Queries, source: KeyValues, block: int | None) -> jax.Array:
@@ -46,7 +43,7 @@ def _attend(attention: Attention, queries: Queries, source: KeyValues, block: in
 
 
 # Outside of `jit` it is one program, and layers that are alike have it traced once. Then the rule is but numbers.
-_compiled = jax.jit(_attend, static_argnums=(0, 3))
+_compiled = jax.jit(_attend, static_argnames=('attention', 'block'))
 
 
 def weights(attention: Attention, queries: Queries, source: KeyValues, block: int) -> jax.Array:
