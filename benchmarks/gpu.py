@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from gpu_worker import BATCH, BATCHES, HIDDEN, LAYERS, LENGTH, WIDTH, WINDOW, WINDOWS
@@ -34,34 +35,33 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in dict.fromkeys(['ours', *(options.libraries or NAMES)]):  # ours writes the weights for the others
-            rows += measured(name, folder)
-            write(rows, options.output)
+            for row in measured(name, folder):
+                rows.append(row)
+                write_tables(rows, options.output)  # what was measured is kept if a later figure fails
+            draw_decode(rows, options.output / 'gpu_decode.png')
+            draw_layer(rows, options.output / 'gpu_layer.png')
 
 
-def measured(name: str, folder: str) -> list[dict]:
+def measured(name: str, folder: str) -> Iterator[dict]:
     """The rows that a library's process prints, shown as they come."""
     command = [sys.executable, str(HERE / 'gpu_worker.py'), name, folder]
-    rows = []
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith('{"table"'):
                 print(line, end='', flush=True)
-                rows.append(json.loads(line))
+                yield json.loads(line)
     if process.returncode:
         print(f'{name} ended with {process.returncode}: its rows end here', file=sys.stderr)
-    return rows
 
 
-def write(rows: list[dict], folder: Path) -> None:
+def write_tables(rows: list[dict], folder: Path) -> None:
     keys = dict.fromkeys(key for row in rows for key in row)
     with open(folder / 'gpu.csv', 'w', newline='') as file:
         table = csv.DictWriter(file, list(keys))
         table.writeheader()
         table.writerows(rows)
     (folder / 'gpu.md').write_text(markdown(rows))
-    draw_decode(rows, folder / 'gpu_decode.png')
-    draw_layer(rows, folder / 'gpu_layer.png')
 
 
 def of(rows: list[dict], table: str, **wanted: object) -> list[dict]:

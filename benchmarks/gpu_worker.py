@@ -37,14 +37,15 @@ def out_of_memory(table: str, what: str, **at: float | str) -> Iterator[None]:
         row(table, what, **at, failed='out of memory')
 
 
-def least(run: Callable[[], None], times: int = 6, enough: float = 5.0) -> float:
+def least(run: Callable[[], None], times: int = 6, enough: float = 1.0, most: float = 5.0) -> float:
     """Milliseconds of the fastest of some runs, each of which waits for the device; the first is not counted.
 
-    After `enough` seconds there are no more.
+    There are at least so many, and `enough` seconds of them, in which a GPU that has rested finds its pace; but no more
+    after `most` seconds.
     """
     run()
     seconds = []
-    while len(seconds) < times and sum(seconds) < enough:
+    while sum(seconds) < most and (len(seconds) < times or sum(seconds) < enough):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)

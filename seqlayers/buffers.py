@@ -1,5 +1,7 @@
 """First-in, first-out buffers of timesteps: the state of everything that delays."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from seqlayers.sequence import ChannelSpec, Sequence
@@ -11,8 +13,15 @@ def empty(batch_size: int, length: int, spec: ChannelSpec, value: float = 0, val
     return Sequence(values, jnp.full((batch_size, length), valid))
 
 
-def push(buffer: Sequence, x: Sequence) -> tuple[Sequence, Sequence]:
+def waiting(batch_size: int, length: int, spec: ChannelSpec) -> Sequence | tuple[()]:
+    """A buffer that may be of no timesteps: then there is nothing to keep, `()`."""
+    return empty(batch_size, length, spec) if length else ()
+
+
+def push(buffer: Sequence | tuple[()], x: Sequence) -> tuple[Sequence, Any]:
     """Appends a block and takes out as many of the oldest timesteps: `x` delayed, and the new buffer."""
+    if isinstance(buffer, tuple):
+        return x, ()
     joined = buffer.unmask().concatenate(x.unmask())
     n = x.shape[1]
     return joined[:, :n], joined[:, n:]

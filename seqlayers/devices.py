@@ -14,3 +14,8 @@ def beside_ampere() -> bool:
     device = chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]
     is_nvidia = device.platform == 'gpu' and device.device_kind.startswith('NVIDIA')
     return is_nvidia and float(device.compute_capability) >= 8
+
+
+def runs_kernels() -> bool:
+    """Whether Pallas' kernels can run: they cannot be partitioned, and over a mesh every device would gather all."""
+    return beside_ampere() and jax.sharding.get_abstract_mesh().empty

@@ -1,13 +1,15 @@
 """Products of values with weights."""
 
 import functools
+import math
+import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqlayers.devices import beside_ampere
+from seqlayers.devices import beside_ampere, runs_kernels
 
 _ROWS = 16  # the least number of rows that a tensor core multiplies
 
@@ -15,13 +17,63 @@ _ROWS = 16  # the least number of rows that a tensor core multiplies
 def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any = None) -> jax.Array:
     """`jnp.einsum` of values `(batch, time, ...)` and a kernel; batch and time stand in front of the result too.
 
-    On a GPU a single timestep is joined by rows of zeros: of the product of one row with a matrix XLA makes a product
-    of elements, writes that to memory, as large as the matrix, and sums it.
+    On a GPU few rows in 16 bits go through a kernel of this library. Elsewhere a single timestep is joined by rows of
+    zeros: of the product of one row with a matrix XLA makes a product of elements, writes that to memory, as large as
+    the matrix, and sums it. And more are multiplied as matrices: for the gradient of a kernel with several axes of
+    channels XLA writes what arrives from behind once more, transposed.
     """
     product = functools.partial(jnp.einsum, equation, precision=precision)
-    if values.shape[0] * values.shape[1] != 1 or not beside_ampere() or _has_rows(product, values, kernel):
+    if not beside_ampere():
         return product(values, kernel)
-    return lax.platform_dependent(values, kernel, cuda=functools.partial(_with_zeros, product), default=product)
+    axes = _summed(equation)
+    if axes and precision is None and _suits_kernel(values, kernel, axes):
+        by_gpu = functools.partial(_by_kernel, axes)
+    elif values.shape[0] * values.shape[1] == 1 and not _has_rows(product, values, kernel):
+        by_gpu = functools.partial(_with_zeros, product)
+    elif runs_kernels() and axes:
+        by_gpu = functools.partial(_by_matrix, axes, precision)
+    else:
+        return product(values, kernel)
+    return lax.platform_dependent(values, kernel, cuda=by_gpu, default=product)
+
+
+def _summed(equation: str) -> int:
+    """How many axes the product sums over, if they are the last of the values and the first of the kernel; or 0."""
+    values, kernel, result = re.split(',|->', equation)
+    for n in range(1, len(kernel) + 1):
+        lead = values.removesuffix(kernel[:n])
+        if lead != values and result == lead + kernel[n:]:
+            return n
+    return 0
+
+
+def _suits_kernel(values: jax.Array, kernel: jax.Array, axes: int) -> bool:
+    from seqlayers.products_kernel import COLUMNS, DEPTH, ROWS  # Pallas takes long to import
+
+    matrix, sizes = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
+    is_short = values.dtype == kernel.dtype and values.dtype.itemsize == 2
+    # In exports sizes may be symbols.
+    has_rows = all(isinstance(n, int) for n in sizes) and 0 < math.prod(sizes) <= ROWS
+    has_form = matrix[0] % DEPTH == matrix[1] % COLUMNS == 0 < matrix[1]
+    return runs_kernels() and is_short and has_rows and has_form
+
+
+def _by_kernel(axes: int, values: jax.Array, kernel: jax.Array) -> jax.Array:
+    from seqlayers.products_kernel import product
+
+    matrix, lead = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
+    y = product(values.reshape(-1, matrix[0]), kernel.reshape(matrix))
+    return y.reshape(lead + kernel.shape[axes:])
+
+
+def _by_matrix(axes: int, precision: Any, values: jax.Array, kernel: jax.Array) -> jax.Array:
+    matrix, lead = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
+    y = jnp.matmul(values.reshape(*lead, matrix[0]), kernel.reshape(matrix), precision=precision)
+    return y.reshape(lead + kernel.shape[axes:])
+
+
+def _as_matrix(kernel: jax.Array, axes: int) -> tuple[int, int]:
+    return math.prod(kernel.shape[:axes]), math.prod(kernel.shape[axes:])
 
 
 def _has_rows(product: Any, values: jax.Array, kernel: jax.Array) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import seqlayers as sl
-from seqlayers import devices, products
+from seqlayers import devices, products, products_kernel
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,118 @@ def test_the_default_device_decides(monkeypatch):
         assert not devices.beside_ampere()
     with jax.default_device(cpu):
         assert not devices.beside_ampere()
+
+
+# --- the kernel of few rows ---------------------------------------------------------------------------------
+SHORT = {'param_dtype': jnp.bfloat16, 'compute_dtype': jnp.bfloat16}
+
+
+def normal(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float16)
+
+
+# One part and several; a single row, some that a tensor core does not take as they are, and as many as it does.
+@pytest.mark.parametrize(
+    'rows, depth, columns', [(1, 64, 32), (1, 512, 96), (3, 128, 64), (17, 1024, 32), (32, 64, 96)]
+)
+def test_kernel_multiplies(rows, depth, columns):
+    values, matrix = normal(rows, depth), normal(depth, columns, seed=1)
+    got = products_kernel.product(values, matrix, True)
+    wanted = values.astype(jnp.float32) @ matrix.astype(jnp.float32)
+    assert got.dtype == jnp.float16 and got.shape == wanted.shape
+    np.testing.assert_allclose(got.astype(jnp.float32), wanted, rtol=1e-3, atol=0.02)
+
+
+def test_sums_are_cut_where_there_are_few_columns():
+    parts = {shape: products_kernel._parts(*shape) for shape in [(1, 1024, 1024), (32, 1024, 1024), (1, 1024, 8192)]}
+    assert parts == {(1, 1024, 1024): 4, (32, 1024, 1024): 8, (1, 1024, 8192): 1}
+    assert products_kernel._parts(1, 192, 32) == 1  # three pieces, of which no two programs have as many
+
+
+def test_kernel_has_the_derivatives_of_a_product():
+    values, matrix = normal(2, 64) / 8, normal(64, 32, seed=1) / 8
+
+    def gradients(product):
+        return jax.grad(lambda a, b: (product(a, b).astype(jnp.float32) ** 2).sum(), (0, 1))(values, matrix)
+
+    got, wanted = gradients(lambda a, b: products_kernel.product(a, b, True)), gradients(jnp.matmul)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2), got, wanted)
+    assert all((g != 0).any() for g in wanted)
+
+
+@pytest.mark.parametrize(
+    'equation, axes',
+    [
+        ('...a,ab->...b', 1),
+        ('btc,c...->bt...', 1),
+        ('...ab,abc->...c', 2),
+        ('...a,ab->b...', 0),
+        ('...a,ba->...b', 0),
+        ('...ab,ac->...cb', 0),
+        ('...a,a->...a', 0),
+    ],
+)
+def test_a_product_of_matrices_is_recognized(equation, axes):
+    assert products._summed(equation) == axes
+
+
+@pytest.fixture
+def beside_a_gpu(monkeypatch):
+    monkeypatch.setattr(products, 'beside_ampere', lambda: True)
+    monkeypatch.setattr(products, 'runs_kernels', lambda: True)
+
+
+@pytest.mark.parametrize(
+    'declaration, shape, is_taken',
+    [
+        (sl.Dense(32, **SHORT), (1, 1, 64), True),
+        (sl.Dense(32, **SHORT), (4, 8, 64), True),
+        (sl.Dense(32, **SHORT), (4, 2, 3, 64), True),
+        (sl.DenseShaped([32], **SHORT), (2, 1, 4, 16), True),
+        (sl.Dense(32, **SHORT), (33, 1, 64), False),
+        (sl.Dense(32, **SHORT), (0, 1, 64), False),
+        (sl.Dense(32, **SHORT), (1, 1, 63), False),
+        (sl.Dense(31, **SHORT), (1, 1, 64), False),
+        (sl.Dense(32), (1, 1, 64), False),
+        (sl.Dense(32, precision='highest', **SHORT), (1, 1, 64), False),
+        (sl.EinsumDense('...ab,ac->...cb', [32, None], **SHORT), (1, 1, 64, 2), False),
+    ],
+)
+def test_kernel_is_taken_beside_a_gpu_where_it_offers_what_is_asked_for(beside_a_gpu, declaration, shape, is_taken):
+    model = declaration.build(sl.ChannelSpec(shape[2:], jnp.bfloat16), rngs=0)
+    x = sl.Sequence.from_values(jax.random.normal(jax.random.key(0), shape, jnp.bfloat16))
+    layer = jax.jit(lambda x: model.layer(x, training=False).values)
+    assert ('pallas_call' in str(jax.make_jaxpr(layer)(x))) == is_taken
+    # Compiled for a CPU, it takes the plain way.
+    wanted = jnp.einsum(getattr(declaration, 'equation', '...a,ab->...b'), *as_matrices(x.values, model.kernel[...]))
+    np.testing.assert_allclose(layer(x).astype(float).reshape(wanted.shape), wanted.astype(float), rtol=0.02, atol=0.02)
+
+
+def as_matrices(values, kernel):
+    return (
+        (values.reshape(*values.shape[:2], -1), kernel.reshape(-1, kernel.shape[-1]))
+        if kernel.ndim == 3
+        else (
+            values,
+            kernel,
+        )
+    )
+
+
+def test_kernel_takes_what_heads_need(beside_a_gpu, monkeypatch):
+    """With several axes on both sides, and the interpreter in place of a GPU."""
+    monkeypatch.setattr(products_kernel, 'product', lambda a, b: products_kernel_product(a, b, True))
+    monkeypatch.setattr(products.lax, 'platform_dependent', lambda *args, cuda, default: cuda(*args))
+    x, kernel = normal(2, 3, 4, 16), normal(4, 16, 2, 32, seed=1)
+    got = products.einsum('...ab,abcd->...cd', x, kernel)
+    np.testing.assert_allclose(got.astype(float), jnp.einsum('...ab,abcd->...cd', x, kernel).astype(float), atol=0.05)
+
+
+products_kernel_product = products_kernel.product
+
+
+def test_more_rows_are_multiplied_as_matrices(beside_a_gpu):
+    x, kernel = jnp.ones((4, 50, 2, 8)), jax.random.normal(jax.random.key(0), (2, 8, 3, 4))
+    product = jax.jit(lambda x, kernel: products.einsum('...ab,abcd->...cd', x, kernel))
+    assert 'f32[4,50,16]' in str(jax.make_jaxpr(product)(x, kernel))
+    np.testing.assert_allclose(product(x, kernel), jnp.einsum('...ab,abcd->...cd', x, kernel), rtol=1e-5)

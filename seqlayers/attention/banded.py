@@ -25,14 +25,14 @@ class SelfAttentionEmits(NamedTuple):
 class SelfAttentionState(NamedTuple):
     """What self-attention keeps between steps.
 
-    cache: of keys and values. time: of the next input, int32 `(batch,)`. queries: those that wait for their last key.
-    networks: the states of the networks of queries, keys and values. labels: what positions and segments of
-    constants wait in, behind a latency; and those of the waiting queries.
+    cache: of keys and values. time: of the next input, int32 `(batch,)`. queries: those that wait for their last key,
+    if any do. networks: the states of the networks of queries, keys and values; `()` of one that only needs the time.
+    labels: what positions and segments of constants wait in, behind a latency; and those of the waiting queries.
     """
 
     cache: Cache
     time: jax.Array
-    queries: Sequence
+    queries: Sequence | tuple[()]
     networks: list
     labels: dict[str, Any]
 
@@ -109,11 +109,10 @@ class BandedSelfAttention(shared.DotProduct):
     # --- a block ----------------------------------------------------------------------------------------
     def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
         queries, keys, values = shared.specs(self)
-        _, future, chunk = self.horizons
         kwargs = {'training': training, 'constants': constants, 'offset': offset}
 
-        def waiting(spec: ChannelSpec) -> Sequence:
-            return buffers.empty(batch_size, future * chunk, spec)
+        def waiting(spec: ChannelSpec) -> Sequence | tuple[()]:
+            return buffers.waiting(batch_size, self._late, spec)
 
         return SelfAttentionState(
             cache=self._empty_cache(batch_size, keys, values, offset, constants.max_length),
@@ -160,6 +159,12 @@ class BandedSelfAttention(shared.DotProduct):
         return Sequence(context.swapaxes(1, 2), mask), new_state._replace(cache=cache), (queries, block)
 
     @property
+    def _late(self) -> int:
+        """How many timesteps queries wait for the last key that they see."""
+        _, future, chunk = self.horizons
+        return future * chunk
+
+    @property
     def _window(self) -> int:
         """How many timesteps before a block its queries look back; they themselves are late by the future."""
         past, future, chunk = self.horizons
@@ -171,7 +176,7 @@ class BandedSelfAttention(shared.DotProduct):
         """Mask and queries of what comes out, the entries that join the cache, and the state but for the cache."""
         projected = shared.project(self, x)
         (queries, keys, values), networks = shared.run_step(
-            self, projected, state.networks, training=training, constants=constants
+            self, projected, state.networks, state.time, training=training, constants=constants
         )
         of_queries, of_keys, labels = {}, {}, {}
         for label, name in self.label_names.items():
@@ -182,7 +187,7 @@ class BandedSelfAttention(shared.DotProduct):
             of_queries[label], of_keys[label], labels[label] = late.values, block.values, (arriving, waiting)
         queries, waiting = buffers.push(state.queries, queries)
         block = shared.source(self, keys, values, state.time, **of_keys)
-        looking = shared.looking(queries, state.time - waiting.shape[1], **of_queries)
+        looking = shared.looking(queries, state.time - self._late, **of_queries)
         state = SelfAttentionState(state.cache, state.time + x.shape[1], waiting, networks, labels)
         return queries.mask, looking, block, state
 

@@ -89,13 +89,17 @@ class RingCache(NamedTuple):
         return context
 
     def _slots(self, first: int, last: int) -> jax.Array:
-        return (self.slot[:, None] + jnp.arange(first, last)) % self.size
+        return self._wrapped(self.slot[:, None] + jnp.arange(first, last, dtype=jnp.int32) + self.size * (first < 0))
+
+    def _wrapped(self, slots: jax.Array) -> jax.Array:
+        """Slots beyond the end of the ring continue at its start. None is negative, which makes it simple for XLA."""
+        return lax.rem(slots, jnp.full_like(slots, self.size))
 
     def _write(self, block: KeyValues) -> Self:
         m = block.times.shape[1]
         first = max(0, m - self.size)  # of a block longer than the ring, its end stays
         entries = _write_all(self.entries, block, self._slots(first, m), first, 'promise_in_bounds')
-        return type(self)(entries, (self.slot + m) % self.size)
+        return type(self)(entries, self._wrapped(self.slot + m))
 
 
 class GrowingCache(NamedTuple):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,26 +31,41 @@ def _suits(attention: Attention, queries: Queries, source: KeyValues) -> bool:
     return is_causal and not queries.is_labelled and suits_cudnn(queries.values)
 
 
-# A choice keeps for its backward pass what both branches would, and copies that. So backward chooses anew.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _by_length(by_xla: Context, past: int, queries: Queries, source: KeyValues) -> jax.Array:
-    functions, arrays = _functions(by_xla, past, queries, source)
-    return lax.cond(_has_gaps(source), *functions, *arrays).swapaxes(1, 2)
+    masked, by_cudnn, arrays = _functions(by_xla, past, queries, source)
+    y = lax.cond(_has_gaps(source), _flat(masked), _flat(by_cudnn), *arrays)
+    return _apart(y, arrays[0])
 
 
+# Left to itself, a choice keeps for its backward pass what both its branches would. Here backward chooses anew; for
+# cuDNN it finds what that keeps beside its input and its output, the sums of the weights.
 def _forward(by_xla, past, queries, source):
-    return _by_length(by_xla, past, queries, source), (queries, source)
+    masked, by_cudnn, arrays = _functions(by_xla, past, queries, source)
+    pulled = _Pulled(by_cudnn, arrays)
+
+    def masked_alike(*arrays):
+        return _flat(masked)(*arrays), [jnp.zeros(s.shape, s.dtype) for s in pulled.kept]
+
+    def by_cudnn_keeping(*arrays):
+        y, kept = pulled.forward(*arrays)
+        return _without_heads(y), kept
+
+    y, kept = lax.cond(_has_gaps(source), masked_alike, by_cudnn_keeping, *arrays)
+    y = _apart(y, arrays[0])
+    return y, (queries, source, y, kept, pulled)
 
 
-def _backward(by_xla, past, inputs, cotangent):
-    queries, source = inputs
-    functions, arrays = _functions(by_xla, past, queries, source)
+def _backward(by_xla, past, saved, cotangent):
+    queries, source, y, kept, pulled = saved
+    masked, _, arrays = _functions(by_xla, past, queries, source)
 
-    def pull(function: Callable) -> Callable:
-        return lambda cotangent, *arrays: jax.vjp(function, *arrays)[1](cotangent)
+    def masked_back(cotangent, y, kept, *arrays):
+        return jax.vjp(masked, *arrays)[1](cotangent)
 
-    pulled = lax.cond(_has_gaps(source), *map(pull, functions), cotangent.swapaxes(1, 2), *arrays)
-    q, k, v = (array.swapaxes(1, 2) for array in pulled)
+    cotangent, y = cotangent.swapaxes(1, 2), y.swapaxes(1, 2)
+    gradients = lax.cond(_has_gaps(source), _flat(masked_back), _flat(pulled.backward), cotangent, y, kept, *arrays)
+    q, k, v = map(_apart, gradients, arrays)
     nothing = jax.tree.map(lambda _: None, (queries, source))
     return nothing[0]._replace(values=q), nothing[1]._replace(keys=k, values=v)
 
@@ -57,12 +73,53 @@ def _backward(by_xla, past, inputs, cotangent):
 _by_length.defvjp(_forward, _backward)
 
 
+@jax.tree_util.register_static
+class _Pulled:
+    """A function whose derivative is taken in another place than its value.
+
+    kept: what the derivative needs beside the arguments and the value, as shapes.
+    """
+
+    def __init__(self, function: Callable[..., jax.Array], arrays: list[jax.Array]):
+        self.function = function
+        _, self.kept = jax.eval_shape(self.forward, *arrays)
+
+    def forward(self, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        y, pull = jax.vjp(self.function, *arrays)
+        leaves, self.structure = jax.tree.flatten(pull)
+        known = (*arrays, y)
+        self.places = [next((i for i, a in enumerate(known) if a is leaf), None) for leaf in leaves]
+        return y, [leaf for leaf, place in zip(leaves, self.places, strict=True) if place is None]
+
+    def backward(self, cotangent: jax.Array, y: jax.Array, kept: list[jax.Array], *arrays: jax.Array) -> Any:
+        known, rest = (*arrays, y), iter(kept)
+        leaves = [next(rest) if place is None else known[place] for place in self.places]
+        return jax.tree.unflatten(self.structure, leaves)(cotangent)
+
+
+# What a choice takes and gives XLA does not transpose in passing, but what follows it is moved into its branches; and
+# the branch that is never taken decides on a layout. Of arrays without heads there is only one that suits.
+def _without_heads(array: jax.Array) -> jax.Array:
+    """`(batch, time, heads, units)` as `(batch, time, heads * units)`."""
+    return array.reshape(*array.shape[:2], -1)
+
+
+def _flat(function: Callable) -> Callable:
+    """A branch that gives its arrays so."""
+    return lambda *arrays: jax.tree.map(_without_heads, function(*arrays))
+
+
+def _apart(y: jax.Array, like: jax.Array) -> jax.Array:
+    """What such a branch gave, with as many heads as `like`, `(batch, heads, time, units)`."""
+    return lax.optimization_barrier(y).reshape(*y.shape[:2], like.shape[2], -1).swapaxes(1, 2)
+
+
 def _functions(
     by_xla: Context, past: int, queries: Queries, source: KeyValues
-) -> tuple[list[Callable[..., jax.Array]], list[jax.Array]]:
+) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array], list[jax.Array]]:
     """The two ways, and what they take: queries, keys and values `(batch, time, heads, units)`.
 
-    Such as the projections make them: what a choice takes XLA does not transpose in passing.
+    Such as the projections make them.
     """
 
     def masked(*arrays: jax.Array) -> jax.Array:
@@ -70,7 +127,7 @@ def _functions(
         return by_xla(queries._replace(values=q), source._replace(keys=k, values=v)).swapaxes(1, 2)
 
     by_cudnn = functools.partial(_by_cudnn, past, _is_valid(source).sum(axis=1, dtype=jnp.int32))
-    return [masked, by_cudnn], [array.swapaxes(1, 2) for array in (queries.values, source.keys, source.values)]
+    return masked, by_cudnn, [array.swapaxes(1, 2) for array in (queries.values, source.keys, source.values)]
 
 
 def _is_valid(source: KeyValues) -> jax.Array:
@@ -87,9 +144,10 @@ def _by_cudnn(past: int, lengths: jax.Array, q: jax.Array, k: jax.Array, v: jax.
     time = q.shape[1]
     past = -1 if past >= time else past  # a window that cuts nothing
     some = jnp.maximum(lengths, 1)  # of nothing it makes NaN
-    seeing = jnp.full_like(some, time) if past == -1 else jnp.minimum(some + past, time)
-    q, k, v = (jnp.pad(array, ((0, 0), (0, time % 2), (0, 0), (0, 0))) for array in (q, k, v))  # odd ones it refuses
-    y = jax.nn.dot_product_attention(
+    seeing = jnp.where(lengths > 0, time if past == -1 else jnp.minimum(some + past, time), 0)
+    if time % 2:  # which it refuses
+        q, k, v = (jnp.pad(array, ((0, 0), (0, 1), (0, 0), (0, 0))) for array in (q, k, v))
+    return jax.nn.dot_product_attention(
         q, k, v,
         scale=1.0,
         is_causal=True,
@@ -97,5 +155,4 @@ def _by_cudnn(past: int, lengths: jax.Array, q: jax.Array, k: jax.Array, v: jax.
         key_value_seq_lengths=some,
         local_window_size=None if past == -1 else (past, 0),
         implementation='cudnn',
-    )  # fmt: skip
-    return jnp.where(lengths[:, None, None, None] > 0, y[:, :time], 0)
+    )[:, :time]  # fmt: skip

@@ -8,13 +8,12 @@ from jax import lax
 
 from seqlayers.attention.cache import Cache, RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries
-from seqlayers.devices import beside_ampere
+from seqlayers.devices import runs_kernels
 
 
 def attend(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) -> tuple[jax.Array, Cache]:
     """Queries look at a cache that a block has joined: `(batch, heads, queries, units)`, and that cache."""
-    # Pallas' kernels cannot be partitioned: over a mesh every device would gather all rings.
-    if not (beside_ampere() and jax.sharding.get_abstract_mesh().empty and _suits(rule, queries, cache, block)):
+    if not (runs_kernels() and _suits(rule, queries, cache, block)):
         return by_xla(rule, queries, cache, block)
     from seqlayers.attention.decode_kernel import by_kernel  # Pallas takes long to import
 

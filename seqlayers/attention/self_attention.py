@@ -36,8 +36,8 @@ class DotProductSelfAttention(BandedSelfAttention):
     State, with `R = max_past_horizon + max_future_horizon + 8`, rounded up to a multiple of 8: a ring buffer of
     keys and values, each `(batch, kv_heads, R, units_per_head)` in the compute dtype, the times of its entries,
     int32 `(batch, R)`, and the place of the next, int32 `(batch,)`; the time of the next input, int32 `(batch,)`;
-    the last `max_future_horizon` queries; the states of the networks. Without a limit to the past R is
-    `max_length`.
+    the last `max_future_horizon` queries, if any; the states of the networks, but of those that only need the time.
+    Without a limit to the past R is `max_length`.
 
     Emits: `SelfAttentionEmits`. Its columns of keys are, in `layer`, the timesteps of the input; in a step,
     the timesteps from `max_past_horizon + max_future_horizon` before the block to its end; without a limit to the

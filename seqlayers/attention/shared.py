@@ -18,6 +18,7 @@ from seqlayers.dtypes import promoted_dtype
 from seqlayers.initializers import zeros
 from seqlayers.layer import SequenceLayer
 from seqlayers.layers import side_input
+from seqlayers.layers.position import Positional
 from seqlayers.parameters import param
 from seqlayers.sequence import ChannelSpec, Sequence
 
@@ -256,8 +257,13 @@ def specs(layer: Any) -> list[ChannelSpec]:
 
 
 def initial_states(layer: Any, batch_size: int, **kwargs: Any) -> list:
-    """The states of the three networks."""
-    return [() if n is None else n.get_initial_state(batch_size, **kwargs) for n in networks(layer)]
+    """The states of the three networks; nothing for one that goes by the clock of the attention."""
+    return [() if n is None or is_clocked(n) else n.get_initial_state(batch_size, **kwargs) for n in networks(layer)]
+
+
+def is_clocked(network: SequenceLayer) -> bool:
+    """Whether the state of a network is the time of its next input, and nothing else."""
+    return isinstance(network, Positional) and network.state_is_clock
 
 
 def run(layer: Any, sequences: list[Sequence], **kwargs: Any) -> list[Sequence]:
@@ -266,11 +272,17 @@ def run(layer: Any, sequences: list[Sequence], **kwargs: Any) -> list[Sequence]:
     return [x if network is None else network.layer(x, **kwargs) for network, x in pairs]
 
 
-def run_step(layer: Any, sequences: list[Sequence], states: PySequence, **kwargs: Any) -> tuple[list[Sequence], list]:
-    """The same for a block, and the new states of the networks."""
+def run_step(
+    layer: Any, sequences: list[Sequence], states: PySequence, time: jax.Array | None = None, **kwargs: Any
+) -> tuple[list[Sequence], list]:
+    """The same for a block, and the new states of the networks. `time` is that of the block, if they go by it."""
     outputs, new_states = list(sequences), list(states)
     for i, network in enumerate(networks(layer)):
-        if network is not None:
+        if network is None:
+            continue
+        if time is not None and is_clocked(network):
+            outputs[i], _ = network.step(sequences[i], time, **kwargs)
+        else:
             outputs[i], new_states[i] = network.step(sequences[i], states[i], **kwargs)
     return outputs, new_states
 

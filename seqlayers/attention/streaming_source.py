@@ -28,7 +28,7 @@ class StreamingAttentionState(NamedTuple):
     cache: RingCache
     time: jax.Array
     ago: jax.Array
-    queries: Sequence
+    queries: Sequence | tuple[()]
     networks: list
 
 
@@ -104,7 +104,7 @@ class StreamingAttention(shared.DotProduct):
             cache=RingCache.empty(batch_size, past + late, keys, values),
             time=clock(batch_size),
             ago=jnp.full((batch_size,), late, jnp.int32),
-            queries=buffers.empty(batch_size, late - offset, queries),
+            queries=buffers.waiting(batch_size, late - offset, queries),
             networks=states,
         )
 

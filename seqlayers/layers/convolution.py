@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jax import lax
 
 from seqlayers.initializers import lecun_normal, zeros
-from seqlayers.layers.kernels import dimension_numbers, effective_kernel, finish, make_parameters, promoted
+from seqlayers.layers.convolve import convolve
+from seqlayers.layers.kernels import effective_kernel, finish, make_parameters, promoted
 from seqlayers.layers.weight_normalization import WeightNormalization
 from seqlayers.layers.windows import Axis, Windowed, time_and_space
 from seqlayers.padding import Padding
@@ -38,17 +38,7 @@ class Convolution(Windowed):
 
     def slide(self: Any, x, time, training):
         values, kernel = promoted(self, x.values, training)
-        axes = [time, *self.axes[1:]]
-        y = lax.conv_general_dilated(
-            values,
-            kernel,
-            window_strides=[axis.stride for axis in axes],
-            padding=[(0, 0), *(axis.pads for axis in axes[1:])],
-            rhs_dilation=[axis.dilation for axis in axes],
-            dimension_numbers=dimension_numbers(len(axes)),
-            feature_group_count=values.shape[-1] // kernel.shape[-2],
-            precision=self.precision,
-        )
+        y = convolve(values, kernel, [time, *self.axes[1:]], self.precision)
         return finish(self, y)
 
 

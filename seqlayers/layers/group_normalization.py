@@ -10,7 +10,7 @@ from seqlayers.axes import channel_axes
 from seqlayers.context import LayerError
 from seqlayers.initializers import ones, zeros
 from seqlayers.layer import SequenceLayer
-from seqlayers.layers.normalization import check_floating, inverse_root, without_excess_precision
+from seqlayers.layers.normalization import by_root, check_floating, without_excess_precision
 from seqlayers.parameters import param
 from seqlayers.sequence import Sequence
 from seqlayers.timing import Timing
@@ -118,7 +118,7 @@ class GroupNormalization(SequenceLayer):
             return jnp.where(valid, v, 0).sum(axis=(1, 3), keepdims=True) / count
 
         centered = groups - average(groups)
-        return self._finish(x, centered * inverse_root(average(centered**2), self.epsilon))
+        return self._finish(x, by_root(centered, average(centered**2), self.epsilon))
 
     def step(self, x, state, *, training, constants=None):
         return self._cumulative(x, state)
@@ -135,7 +135,7 @@ class GroupNormalization(SequenceLayer):
         totals = accumulate(state.total, groups)
         centered = groups - (totals / elements)[..., None]
         squares = accumulate(state.squares, centered**2)
-        y = centered * inverse_root((squares / elements)[..., None], self.epsilon)
+        y = by_root(centered, (squares / elements)[..., None], self.epsilon)
         last = (lambda sums, old: sums[:, -1]) if x.shape[1] else (lambda sums, old: old)
         sums = RunningMoments(totals, squares, counts)
         return self._finish(x, y), RunningMoments(*map(last, sums, state))

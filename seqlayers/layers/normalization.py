@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,13 +28,25 @@ def without_excess_precision(values: jax.Array) -> jax.Array:
     return lax.reduce_precision(values, info.nexp, info.nmant)
 
 
-def inverse_root(moment: jax.Array, epsilon: float) -> jax.Array:
-    """`1 / sqrt(moment + epsilon)`, but 0 where the moment is 0.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def by_root(values: jax.Array, moment: jax.Array, epsilon: float) -> jax.Array:
+    """`values / sqrt(moment + epsilon)`.
 
-    There the values are 0 before and after. The gradient, huge with a tiny epsilon, is made 0 too.
+    Where the moment is 0, so are the values, and their gradient, huge with a tiny epsilon, is made 0 too.
     """
+    info = jnp.finfo(moment.dtype)
+    if np.asarray(epsilon, info.dtype) < info.smallest_subnormal:
+        epsilon = float(info.tiny)
+    return values * lax.rsqrt(moment + epsilon)
+
+
+@by_root.defjvp
+def _derivative(epsilon, primals, tangents):
+    values, moment = primals
     is_zero = moment == 0
-    return jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, moment) + epsilon))
+    root = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, moment) + epsilon))
+    tangent = tangents[0] * root - values * (root**3 / 2) * tangents[1]
+    return by_root(values, moment, epsilon), tangent
 
 
 def normalized_axes(layer: Any) -> tuple[int, ...]:
@@ -112,7 +125,7 @@ class LayerNormalization(Stateless):
     def _normalize(self, values):
         axes = normalized_axes(self)
         centered = values - values.mean(axes, keepdims=True)
-        return centered * inverse_root((centered**2).mean(axes, keepdims=True), self.epsilon)
+        return by_root(centered, (centered**2).mean(axes, keepdims=True), self.epsilon)
 
     def layer(self, x, *, training, constants=None):
         values = normalize(self, self._normalize, x.values)
@@ -164,7 +177,7 @@ class RMSNormalization(Stateless):
             self.scale = channel_param(self, self.scale_init, rngs)
 
     def _normalize(self, values):
-        return values * inverse_root((values**2).mean(normalized_axes(self), keepdims=True), self.epsilon)
+        return by_root(values, (values**2).mean(normalized_axes(self), keepdims=True), self.epsilon)
 
     def layer(self, x, *, training, constants=None):
         values = normalize(self, self._normalize, x.values)
@@ -211,6 +224,6 @@ class L2Normalize(Stateless):
         axes = normalized_axes(self)
 
         def scaled(values):
-            return values * inverse_root((values**2).sum(axes, keepdims=True), self.epsilon)
+            return by_root(values, (values**2).sum(axes, keepdims=True), self.epsilon)
 
         return x.apply_values_masked(lambda values: in_at_least_float32(scaled, values))

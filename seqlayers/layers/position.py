@@ -30,6 +30,11 @@ class Positional(SequenceLayer):
     def counts_valid(self) -> bool:
         raise NotImplementedError(f'{type(self).__name__} must define counts_valid')
 
+    @property
+    def state_is_clock(self) -> bool:
+        """Whether the state is the time of the next input: who knows that may hold it for this layer."""
+        return not self.counts_valid
+
     def at(self, x: Sequence, positions: jax.Array) -> Sequence:
         """The output for inputs at `positions`, `(batch or 1, time)`."""
         raise NotImplementedError(f'{type(self).__name__} must define at')

@@ -75,6 +75,10 @@ class ApplyRotaryPositionalEncoding(Positional):
     def counts_valid(self) -> bool:
         return self.only_advance_position_for_valid_timesteps
 
+    @property
+    def state_is_clock(self) -> bool:
+        return not self.counts_valid and self.positions_name is None
+
     def streamed_constants(self, constants):
         return set() if self.positions_name is None else {self.positions_name}
 

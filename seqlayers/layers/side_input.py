@@ -48,7 +48,7 @@ def for_batch(name: str, constant: Sequence, batch_size: int) -> Sequence:
 
 def initial_state(batch_size: int, offset: int, spec: ChannelSpec) -> Any:
     """What a streamed constant waits in: a buffer of `offset` timesteps, or nothing."""
-    return buffers.empty(batch_size, offset, spec) if offset else ()
+    return buffers.waiting(batch_size, offset, spec)
 
 
 def arrive(name: str, block: Sequence, x: Sequence, state: Any) -> tuple[Sequence, Any]:
@@ -63,7 +63,7 @@ def arrive(name: str, block: Sequence, x: Sequence, state: Any) -> tuple[Sequenc
             f'and {block.shape[1]} of the constant. Give each step the timesteps of its block; '
             'the layers before this one must keep the rate (output ratio 1)'
         )
-    return (block, ()) if isinstance(state, tuple) else buffers.push(state, block)
+    return buffers.push(state, block)
 
 
 def integers(name: str, constants: Mapping[str, Any], batch_size: int) -> Sequence:

@@ -113,14 +113,14 @@ class Windowed(SequenceLayer):
     def layer(self, x, *, training, constants=None):
         window = self.window
         padded = self._masked(x).pad_time(window.left, window.right, window.buffer_mask, self.fill())
-        y = self._windows(padded, training)
+        y = self._windows(padded, x.mask, window.left, training)
         return type(x)(y.values, y.mask) if self.keeps_zeros and window.kernel_size == 1 else y
 
     def step(self, x, state, *, training, constants=None):
         training = False  # what a layer may learn of its own weights in training, it learns in `layer`
         window, block, time = self.window, self._masked(x), x.shape[1]
         if not state:
-            return self._windows(block, training), ()
+            return self._windows(block, block.mask, 0, training), ()
         if not window.told_offset:
             y, buffer = self._advance(block, state[0])
             return y, (buffer,)
@@ -135,15 +135,17 @@ class Windowed(SequenceLayer):
         window, time = self.window, block.shape[1]
         if isinstance(buffer, Sequence):
             seen = buffer.concatenate(block)
-            return self._windows(seen, False), seen[:, time:]
+            return self._windows(seen, block.mask, window.buffer, False), seen[:, time:]
         ring = buffer.append(block)
         if time > SLACK:
             seen = buffer.read(jnp.arange(-window.buffer, 0)).concatenate(block)
-            return self._windows(seen, False), ring
+            return self._windows(seen, block.mask, window.buffer, False), ring
         starts = jnp.arange(-window.buffer - time, -window.buffer, window.stride)
         taps = starts[:, None] + window.dilation * jnp.arange(window.kernel_size)
         seen = ring.read(taps.reshape(-1))
         values = self.slide(seen, Axis(window.kernel_size, window.kernel_size, 1, 'valid'), False)
+        if window.mask_rule == 'tap' and window.left == window.buffer:
+            return Sequence(values, block.mask[:, :: window.stride]), ring
         if window.mask_rule == 'tap':
             return Sequence(values, ring.read(starts + window.left).mask), ring
         mask = seen.mask.reshape(len(seen.mask), *taps.shape)
@@ -153,8 +155,14 @@ class Windowed(SequenceLayer):
         """x fit to be mixed over time."""
         return x.unmask() if self.window.kernel_size == 1 else x.mask_invalid(self.fill())
 
-    def _windows(self, x: Sequence, training: bool) -> Sequence:
-        return Sequence(self.slide(x, self.axes[0], training), window_mask(self.window, x.mask))
+    def _windows(self, seen: Sequence, mask: jax.Array, before: int, training: bool) -> Sequence:
+        """All whole windows of what is seen: a block with this mask, behind `before` other timesteps."""
+        window = self.window
+        if window.mask_rule == 'tap' and window.left == before:
+            mask = mask[:, :: window.stride]  # with stride 1 it is the mask itself, and others can tell
+        else:
+            mask = window_mask(window, seen.mask)
+        return Sequence(self.slide(seen, self.axes[0], training), mask)
 
 
 def window_mask(window: Window, mask: jax.Array) -> jax.Array:

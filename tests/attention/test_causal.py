@@ -26,6 +26,7 @@ def beside_a_gpu(monkeypatch):
 
     class Lax:
         cond = staticmethod(jax.lax.cond)
+        optimization_barrier = staticmethod(jax.lax.optimization_barrier)
 
         @staticmethod
         def platform_dependent(*args, cuda, default):

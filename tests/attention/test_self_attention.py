@@ -318,3 +318,22 @@ def test_dropout_without_a_key():
     model = build(SelfAttention(2, 3, 3, attention_probabilities_dropout_rate=0.1))
     with pytest.raises(sl.LayerError, match='got no key'):
         model.layer(random_sequence(4), training=True)
+
+
+# --- networks that go by the time -------------------------------------------------------------------
+@pytest.mark.parametrize('counts_valid, ahead', [(False, 0), (False, 2), (True, 0)])
+def test_a_rotation_goes_by_the_clock_of_the_attention(counts_valid, ahead):
+    """A state of its own it needs only to count valid timesteps. Behind a latency both clocks start late."""
+    rotate = sl.ApplyRotaryPositionalEncoding(9.0, only_advance_position_for_valid_timesteps=counts_valid)
+    attention = SelfAttention(1, 4, 3, 1, query_network=rotate, key_network=rotate, value_network=sl.Delay(1))
+    model = build(sl.Serial([sl.Lookahead(ahead), attention]))
+    state = model.get_initial_state(2, training=False)[-1]
+    assert [bool(jax.tree.leaves(network)) for network in state.networks] == [counts_valid, counts_valid, True]
+    x = random_sequence(13)
+    whole, stepped = model.layer(x, training=False), sl.step_by_step(model, x, 3)
+    assert not sl.testing.first_difference(whole, stepped)
+
+
+def test_nothing_waits_where_nobody_looks_ahead():
+    states = [build(SelfAttention(1, 4, 3, n)).get_initial_state(2, training=False) for n in (0, 1)]
+    assert [bool(jax.tree.leaves(state.queries)) for state in states] == [False, True]

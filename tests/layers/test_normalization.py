@@ -59,6 +59,15 @@ def test_zeros_have_finite_gradients(layer):
     assert not gradients[1].any()
 
 
+@pytest.mark.parametrize('layer', [*NORMALIZATIONS, sl.L2Normalize])
+@pytest.mark.parametrize('epsilon', [0.0, 1e-60])
+def test_zeros_stay_zeros_without_an_epsilon_to_speak_of(layer, epsilon):
+    values = jnp.zeros((1, 2, 4)).at[:, 1].set(1e-3 * jnp.arange(4))
+    y = apply(layer(epsilon=epsilon), values)
+    assert not y[0, 0].any()
+    np.testing.assert_allclose(y, apply(layer(epsilon=1e-30), values), rtol=1e-6)
+
+
 @pytest.mark.parametrize('layer', NORMALIZATIONS)
 def test_the_guard_is_for_its_own_timestep(layer):
     """A timestep of zeros does not take the gradient from the others."""
