@@ -8,6 +8,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 UV := $(shell command -v uv)
 
+# The published library has an environment of its own, with the same JAX.
+PEER := .cache/peer/.installed
+
 # On a machine without a screen Jupyter would start a text browser and take the terminal away.
 SCREEN := $(filter Darwin,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 
@@ -16,7 +19,7 @@ NOTEBOOKS = $(wildcard tutorials/*.ipynb notebooks/*.ipynb)
 TRAINED = $(patsubst %.json,%.ipynb,$(wildcard notebooks/*.json))
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test browser lint format notebooks full student mutants figures docs constraints clean
+.PHONY: help lab test browser lint format notebooks full student mutants bench figures docs constraints clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +55,9 @@ student: $(INSTALLED)  ## write the lessons without solutions to the folder stud
 mutants: $(INSTALLED)  ## falsify stored outputs of the notebooks and count what the tests catch
 	$(BIN)/python scripts/mutate_notebooks.py
 
+bench: $(INSTALLED) $(PEER)  ## measure beside the published library on the CPU, and draw it; some fifteen minutes
+	$(BIN)/python benchmarks/cpu.py .cache/peer/bin/python
+
 figures: $(INSTALLED)  ## draw the pictures of the README and the docs again
 	JAX_PLATFORMS=cpu $(BIN)/python docs/figures.py
 
@@ -78,4 +84,9 @@ else
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --compile -c constraints.txt -e '.[test]'
 endif
+	@touch $@
+
+$(PEER): constraints.txt
+	$(PYTHON) -m venv .cache/peer
+	.cache/peer/bin/python -m pip install --compile -c constraints.txt sequence-layers==0.2 jax flax
 	@touch $@

@@ -209,7 +209,7 @@ def processor() -> str:
 
 def markdown(rows: list[Row], title: str) -> str:
     lines = ['# Beside the published library, on the CPU', '', f'{title}.', '']
-    lines += ['Written by `python benchmarks/cpu.py`; what it measures, and how, stands in [README](../README.md).']
+    lines += ['Written by `make bench`; what it measures, and how, stands in [README](../README.md).']
     for table in dict.fromkeys(row.table for row in rows):
         lines += ['', f'## {table.capitalize()}', '']
         lines += ['| | at | seqlayers | beside | | ratio | aim | limit |', '|---|---|---|---|---|---|---|---|']

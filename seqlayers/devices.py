@@ -16,6 +16,7 @@ def beside_ampere() -> bool:
     return is_nvidia and float(device.compute_capability) >= 8
 
 
-def runs_kernels() -> bool:
+def runs_kernels(*arrays: jax.Array) -> bool:
     """Whether Pallas' kernels can run: they cannot be partitioned, and over a mesh every device would gather all."""
-    return beside_ampere() and jax.sharding.get_abstract_mesh().empty
+    is_alone = jax.sharding.get_abstract_mesh().empty and all(jax.typeof(a).sharding.mesh.empty for a in arrays)
+    return is_alone and beside_ampere()

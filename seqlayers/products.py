@@ -17,10 +17,10 @@ _ROWS = 16  # the least number of rows that a tensor core multiplies
 def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any = None) -> jax.Array:
     """`jnp.einsum` of values `(batch, time, ...)` and a kernel; batch and time stand in front of the result too.
 
-    On a GPU few rows in 16 bits go through a kernel of this library. Elsewhere a single timestep is joined by rows of
-    zeros: of the product of one row with a matrix XLA makes a product of elements, writes that to memory, as large as
-    the matrix, and sums it. And more are multiplied as matrices: for the gradient of a kernel with several axes of
-    channels XLA writes what arrives from behind once more, transposed.
+    A GPU has three ways of its own. Few rows in 16 bits go through a kernel of this library. Any other single timestep
+    is joined by rows of zeros: of the product of one row with a matrix XLA makes a product of elements, writes that to
+    memory, as large as the matrix, and sums it. Kernels with several axes on a side become matrices: for their gradient
+    XLA would write what arrives from behind once more, transposed.
     """
     product = functools.partial(jnp.einsum, equation, precision=precision)
     if not beside_ampere():
@@ -30,7 +30,7 @@ def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any =
         by_gpu = functools.partial(_by_kernel, axes)
     elif values.shape[0] * values.shape[1] == 1 and not _has_rows(product, values, kernel):
         by_gpu = functools.partial(_with_zeros, product)
-    elif runs_kernels() and axes:
+    elif axes and kernel.ndim > 2 and runs_kernels(values, kernel):  # over a mesh an axis of the kernel may be shared
         by_gpu = functools.partial(_by_matrix, axes, precision)
     else:
         return product(values, kernel)
@@ -39,7 +39,7 @@ def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any =
 
 def _summed(equation: str) -> int:
     """How many axes the product sums over, if they are the last of the values and the first of the kernel; or 0."""
-    values, kernel, result = re.split(',|->', equation)
+    values, kernel, result = re.split(',|->', equation.replace(' ', ''))
     for n in range(1, len(kernel) + 1):
         lead = values.removesuffix(kernel[:n])
         if lead != values and result == lead + kernel[n:]:
@@ -48,14 +48,15 @@ def _summed(equation: str) -> int:
 
 
 def _suits_kernel(values: jax.Array, kernel: jax.Array, axes: int) -> bool:
+    is_short = values.dtype == kernel.dtype and values.dtype in (jnp.float16, jnp.bfloat16)
+    if not (is_short and runs_kernels(values, kernel)):
+        return False
     from seqlayers.products_kernel import COLUMNS, DEPTH, ROWS  # Pallas takes long to import
 
-    matrix, sizes = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
-    is_short = values.dtype == kernel.dtype and values.dtype.itemsize == 2
+    (depth, columns), sizes = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
     # In exports sizes may be symbols.
     has_rows = all(isinstance(n, int) for n in sizes) and 0 < math.prod(sizes) <= ROWS
-    has_form = matrix[0] % DEPTH == matrix[1] % COLUMNS == 0 < matrix[1]
-    return runs_kernels() and is_short and has_rows and has_form
+    return has_rows and depth % DEPTH == columns % COLUMNS == 0 < depth * columns
 
 
 def _by_kernel(axes: int, values: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -122,7 +122,7 @@ def test_a_product_of_matrices_is_recognized(equation, axes):
 @pytest.fixture
 def beside_a_gpu(monkeypatch):
     monkeypatch.setattr(products, 'beside_ampere', lambda: True)
-    monkeypatch.setattr(products, 'runs_kernels', lambda: True)
+    monkeypatch.setattr(devices, 'beside_ampere', lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,12 @@ def as_matrices(values, kernel):
 
 def test_kernel_takes_what_heads_need(beside_a_gpu, monkeypatch):
     """With several axes on both sides, and the interpreter in place of a GPU."""
-    monkeypatch.setattr(products_kernel, 'product', lambda a, b: products_kernel_product(a, b, True))
+    original = products_kernel.product
+    monkeypatch.setattr(products_kernel, 'product', lambda a, b: original(a, b, True))
     monkeypatch.setattr(products.lax, 'platform_dependent', lambda *args, cuda, default: cuda(*args))
     x, kernel = normal(2, 3, 4, 16), normal(4, 16, 2, 32, seed=1)
     got = products.einsum('...ab,abcd->...cd', x, kernel)
     np.testing.assert_allclose(got.astype(float), jnp.einsum('...ab,abcd->...cd', x, kernel).astype(float), atol=0.05)
-
-
-products_kernel_product = products_kernel.product
 
 
 def test_more_rows_are_multiplied_as_matrices(beside_a_gpu):
@@ -179,3 +177,15 @@ def test_more_rows_are_multiplied_as_matrices(beside_a_gpu):
     product = jax.jit(lambda x, kernel: products.einsum('...ab,abcd->...cd', x, kernel))
     assert 'f32[4,50,16]' in str(jax.make_jaxpr(product)(x, kernel))
     np.testing.assert_allclose(product(x, kernel), jnp.einsum('...ab,abcd->...cd', x, kernel), rtol=1e-5)
+
+
+def test_shared_kernels_are_left_to_xla(beside_a_gpu):
+    """Over a mesh, whether it is set or only known from an array, a kernel of Pallas would gather all."""
+    mesh = jax.make_mesh((1,), ('model',), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, 'model'))
+    values, kernel = jnp.ones((1, 1, 64), jnp.bfloat16), jnp.ones((64, 64), jnp.bfloat16)
+    product = functools.partial(products.einsum, '...a,ab->...b')
+    assert 'pallas_call' in str(jax.make_jaxpr(product)(values, kernel))
+    assert 'pallas_call' not in str(jax.make_jaxpr(product)(values, jax.device_put(kernel, sharding)))
+    with jax.set_mesh(mesh):
+        assert 'pallas_call' not in str(jax.make_jaxpr(product)(values, kernel))

@@ -1,5 +1,6 @@
 """Causal attention of a whole sequence to itself by cuDNN, which then needs no mask and skips what no query sees."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -42,29 +43,32 @@ def _by_length(by_xla: Context, past: int, queries: Queries, source: KeyValues) 
 # cuDNN it finds what that keeps beside its input and its output, the sums of the weights.
 def _forward(by_xla, past, queries, source):
     masked, by_cudnn, arrays = _functions(by_xla, past, queries, source)
-    pulled = _Pulled(by_cudnn, arrays)
-
-    def masked_alike(*arrays):
-        return _flat(masked)(*arrays), [jnp.zeros(s.shape, s.dtype) for s in pulled.kept]
+    pull = None
 
     def by_cudnn_keeping(*arrays):
-        y, kept = pulled.forward(*arrays)
+        nonlocal pull
+        y, kept, pull = _with_pull(by_cudnn, *arrays)
         return _without_heads(y), kept
+
+    _, shapes = jax.eval_shape(by_cudnn_keeping, *arrays)
+
+    def masked_alike(*arrays):
+        return _flat(masked)(*arrays), [jnp.zeros_like(s) for s in shapes]
 
     y, kept = lax.cond(_has_gaps(source), masked_alike, by_cudnn_keeping, *arrays)
     y = _apart(y, arrays[0])
-    return y, (queries, source, y, kept, pulled)
+    return y, (queries, source, y, kept, pull)
 
 
 def _backward(by_xla, past, saved, cotangent):
-    queries, source, y, kept, pulled = saved
+    queries, source, y, kept, pull = saved
     masked, _, arrays = _functions(by_xla, past, queries, source)
 
-    def masked_back(cotangent, y, kept, *arrays):
+    def pull_masked(cotangent, y, kept, *arrays):
         return jax.vjp(masked, *arrays)[1](cotangent)
 
     cotangent, y = cotangent.swapaxes(1, 2), y.swapaxes(1, 2)
-    gradients = lax.cond(_has_gaps(source), _flat(masked_back), _flat(pulled.backward), cotangent, y, kept, *arrays)
+    gradients = lax.cond(_has_gaps(source), _flat(pull_masked), _flat(pull), cotangent, y, kept, *arrays)
     q, k, v = map(_apart, gradients, arrays)
     nothing = jax.tree.map(lambda _: None, (queries, source))
     return nothing[0]._replace(values=q), nothing[1]._replace(keys=k, values=v)
@@ -74,27 +78,31 @@ _by_length.defvjp(_forward, _backward)
 
 
 @jax.tree_util.register_static
-class _Pulled:
-    """A function whose derivative is taken in another place than its value.
-
-    kept: what the derivative needs beside the arguments and the value, as shapes.
+@dataclasses.dataclass(frozen=True)
+class _Pull:
+    """What pulls a cotangent back, without its arrays. Of these `places` says where they stand: among the arguments and
+    behind them the value; None is among those that were kept.
     """
 
-    def __init__(self, function: Callable[..., jax.Array], arrays: list[jax.Array]):
-        self.function = function
-        _, self.kept = jax.eval_shape(self.forward, *arrays)
+    structure: Any
+    places: tuple[int | None, ...]
 
-    def forward(self, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        y, pull = jax.vjp(self.function, *arrays)
-        leaves, self.structure = jax.tree.flatten(pull)
-        known = (*arrays, y)
-        self.places = [next((i for i, a in enumerate(known) if a is leaf), None) for leaf in leaves]
-        return y, [leaf for leaf, place in zip(leaves, self.places, strict=True) if place is None]
-
-    def backward(self, cotangent: jax.Array, y: jax.Array, kept: list[jax.Array], *arrays: jax.Array) -> Any:
+    def __call__(
+        self, cotangent: jax.Array, y: jax.Array, kept: list[jax.Array], *arrays: jax.Array
+    ) -> tuple[jax.Array, ...]:
         known, rest = (*arrays, y), iter(kept)
         leaves = [next(rest) if place is None else known[place] for place in self.places]
         return jax.tree.unflatten(self.structure, leaves)(cotangent)
+
+
+def _with_pull(function: Callable[..., jax.Array], *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array], _Pull]:
+    """The value, the arrays to keep for its derivative, and the derivative."""
+    y, pull = jax.vjp(function, *arrays)
+    leaves, structure = jax.tree.flatten(pull)
+    known = (*arrays, y)
+    places = tuple(next((i for i, array in enumerate(known) if array is leaf), None) for leaf in leaves)
+    kept = [leaf for leaf, place in zip(leaves, places, strict=True) if place is None]
+    return y, kept, _Pull(structure, places)
 
 
 # What a choice takes and gives XLA does not transpose in passing, but what follows it is moved into its branches; and

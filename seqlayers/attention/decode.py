@@ -13,7 +13,7 @@ from seqlayers.devices import runs_kernels
 
 def attend(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) -> tuple[jax.Array, Cache]:
     """Queries look at a cache that a block has joined: `(batch, heads, queries, units)`, and that cache."""
-    if not (runs_kernels() and _suits(rule, queries, cache, block)):
+    if not (runs_kernels(queries.values, block.keys, cache.entries.keys) and _suits(rule, queries, cache, block)):
         return by_xla(rule, queries, cache, block)
     from seqlayers.attention.decode_kernel import by_kernel  # Pallas takes long to import
 

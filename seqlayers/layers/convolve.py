@@ -31,7 +31,7 @@ def convolve(values: jax.Array, kernel: jax.Array, axes: PySequence[Axis], preci
         return in_at_least_float32(apart, values, kernel[:, 0])
     if len(axes) == 1 and count == groups == 1:
         window = values[:, :: time.dilation][:, : time.size]
-        flat = window.reshape(len(values), 1, -1)
+        flat = window.reshape(values.shape[0], 1, time.size * values.shape[-1])
         return einsum('...a,ab->...b', flat, kernel.reshape(-1, kernel.shape[-1]), precision)
     return lax.conv_general_dilated(
         values,

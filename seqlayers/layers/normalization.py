@@ -30,23 +30,27 @@ def without_excess_precision(values: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def by_root(values: jax.Array, moment: jax.Array, epsilon: float) -> jax.Array:
-    """`values / sqrt(moment + epsilon)`.
+    """`values / sqrt(moment + epsilon)`; 0 where the moment and its sum with a tiny epsilon are 0.
 
-    Where the moment is 0, so are the values, and their gradient, huge with a tiny epsilon, is made 0 too.
+    Where the moment is 0 the gradient, huge with a tiny epsilon, is made 0 too.
     """
-    info = jnp.finfo(moment.dtype)
-    if np.asarray(epsilon, info.dtype) < info.smallest_subnormal:
-        epsilon = float(info.tiny)
-    return values * lax.rsqrt(moment + epsilon)
+    # Without a selection XLA makes one kernel of a normalization. An epsilon that is not a normal number is flushed.
+    if epsilon >= jnp.finfo(moment.dtype).tiny:
+        return values * lax.rsqrt(moment + epsilon)
+    return values * _root(moment, epsilon)
 
 
 @by_root.defjvp
 def _derivative(epsilon, primals, tangents):
     values, moment = primals
-    is_zero = moment == 0
-    root = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, moment) + epsilon))
-    tangent = tangents[0] * root - values * (root**3 / 2) * tangents[1]
+    root = _root(moment, epsilon)  # no power of it, which in float16 would soon overflow
+    tangent = tangents[0] * root - (values * root) * (root * (root * tangents[1])) / 2
     return by_root(values, moment, epsilon), tangent
+
+
+def _root(moment: jax.Array, epsilon: float) -> jax.Array:
+    is_zero = moment == 0
+    return jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, moment) + epsilon))
 
 
 def normalized_axes(layer: Any) -> tuple[int, ...]:

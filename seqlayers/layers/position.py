@@ -33,7 +33,7 @@ class Positional(SequenceLayer):
     @property
     def state_is_clock(self) -> bool:
         """Whether the state is the time of the next input: who knows that may hold it for this layer."""
-        return not self.counts_valid
+        return type(self).step is Positional.step and not self.counts_valid
 
     def at(self, x: Sequence, positions: jax.Array) -> Sequence:
         """The output for inputs at `positions`, `(batch or 1, time)`."""

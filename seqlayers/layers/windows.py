@@ -144,7 +144,7 @@ class Windowed(SequenceLayer):
         taps = starts[:, None] + window.dilation * jnp.arange(window.kernel_size)
         seen = ring.read(taps.reshape(-1))
         values = self.slide(seen, Axis(window.kernel_size, window.kernel_size, 1, 'valid'), False)
-        if window.mask_rule == 'tap' and window.left == window.buffer:
+        if self._follows_block(window.buffer):
             return Sequence(values, block.mask[:, :: window.stride]), ring
         if window.mask_rule == 'tap':
             return Sequence(values, ring.read(starts + window.left).mask), ring
@@ -157,12 +157,14 @@ class Windowed(SequenceLayer):
 
     def _windows(self, seen: Sequence, mask: jax.Array, before: int, training: bool) -> Sequence:
         """All whole windows of what is seen: a block with this mask, behind `before` other timesteps."""
-        window = self.window
-        if window.mask_rule == 'tap' and window.left == before:
-            mask = mask[:, :: window.stride]  # with stride 1 it is the mask itself, and others can tell
-        else:
-            mask = window_mask(window, seen.mask)
+        # With stride 1 it is the mask itself, and layers behind this one can tell.
+        follows = self._follows_block(before)
+        mask = mask[:, :: self.window.stride] if follows else window_mask(self.window, seen.mask)
         return Sequence(self.slide(seen, self.axes[0], training), mask)
+
+    def _follows_block(self, before: int) -> bool:
+        """Whether outputs are valid where inputs of the block are, which stands behind `before` other timesteps."""
+        return self.window.mask_rule == 'tap' and self.window.left == before
 
 
 def window_mask(window: Window, mask: jax.Array) -> jax.Array:

@@ -119,3 +119,18 @@ def test_what_cudnn_is_told_is_what_masks_say(monkeypatch, past, time):
 
     got, wanted = run(lambda *a: causal._by_cudnn(past, lengths, *a)), run(by_masks)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), got, wanted)
+
+
+def test_gradients_under_shard_map(beside_a_gpu):
+    """What the branch without cuDNN keeps varies over the mesh as the other's does."""
+    model, x = sl.DotProductSelfAttention(2, 8, 5).build(sl.ChannelSpec((6,)), rngs=0), sequences(False)
+    wanted = jax.grad(lambda values: (model.layer(x.replace(values=values), training=True).values ** 2).sum())(x.values)
+    beside_a_gpu(by_lengths)
+    mesh = jax.make_mesh((1,), ('rows',), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.PartitionSpec('rows')
+
+    def gradient(values, mask):
+        return jax.grad(lambda v: (model.layer(sl.Sequence(v, mask), training=True).values ** 2).sum())(values)
+
+    got = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=rows, out_specs=rows))(x.values, x.mask)
+    np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-4)

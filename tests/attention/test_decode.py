@@ -89,7 +89,7 @@ def test_kernel_has_the_derivatives_of_the_plain_way():
     ],
 )
 def test_kernel_is_taken_beside_a_gpu_where_it_offers_what_is_asked_for(monkeypatch, fields, timesteps, is_taken):
-    monkeypatch.setattr(decode, 'runs_kernels', lambda: True)
+    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
     fields = {'max_past_horizon': 5, **fields}
     model = sl.DotProductSelfAttention(2, UNITS, **fields).build(sl.ChannelSpec((4,)), rngs=0)
     x = sl.Sequence.from_values(jnp.ones((2, timesteps, 4)))
@@ -127,7 +127,7 @@ def test_a_step_beside_a_gpu_compiled_for_a_cpu_gives_the_same(monkeypatch, fiel
         return y.values
 
     wanted = jax.jit(steps)(x)
-    monkeypatch.setattr(decode, 'runs_kernels', lambda: True)
+    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
     jax.clear_caches()
     assert ('pallas_call' in str(jax.make_jaxpr(steps)(x))) == is_taken
     np.testing.assert_allclose(jax.jit(lambda x: steps(x))(x).astype(float), wanted.astype(float), atol=1e-2)
@@ -135,7 +135,7 @@ def test_a_step_beside_a_gpu_compiled_for_a_cpu_gives_the_same(monkeypatch, fiel
 
 @pytest.mark.parametrize('batch', [0, 1])
 def test_a_batch_of_none_is_a_batch(monkeypatch, batch):
-    monkeypatch.setattr(decode, 'runs_kernels', lambda: True)
+    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
     model = sl.DotProductSelfAttention(2, UNITS, 5, **BF16).build(sl.ChannelSpec((4,)), rngs=0)
     x = sl.Sequence.from_values(jnp.ones((batch, 1, 4)))
     y, _ = jax.jit(lambda x, state: model.step(x, state, training=False))(

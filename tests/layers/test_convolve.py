@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 import seqlayers as sl
 from seqlayers.layers.convolve import convolve
@@ -66,11 +66,25 @@ def test_xla_convolves_where_it_is_not_slower(inputs, size, length, by_convoluti
     assert ('conv_general' in str(traced(jnp.ones((1, length, 4)), jnp.ones((size, inputs, 4))))) == by_convolution
 
 
-def test_short_dtypes_are_summed_in_float32():
-    values, kernel = jnp.full((1, 30, 2), 1.0, jnp.bfloat16), jnp.full((30, 1, 2), 1 / 30, jnp.bfloat16)
+@pytest.mark.parametrize('windows', [1, 2])
+def test_short_dtypes_are_summed_in_float32(windows):
+    values, kernel = jnp.full((1, 29 + windows, 2), 1.0, jnp.bfloat16), jnp.full((30, 1, 2), 1 / 30, jnp.bfloat16)
     y = convolve(values, kernel, [Axis(30, 1, 1, 'valid')])
-    assert y.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(y, (30 * kernel[:1, 0].astype(jnp.float32)).astype(jnp.bfloat16)[None])
+    wanted = (30 * kernel[0, 0].astype(jnp.float32)).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(y, jnp.broadcast_to(wanted, (1, windows, 2)))
+
+
+@pytest.mark.parametrize('declaration', [sl.Conv1D(3, 4), sl.DepthwiseConv1D(4)], ids=repr)
+def test_a_batch_of_none_or_of_any_size(declaration):
+    model = declaration.replace(padding='causal').build(sl.ChannelSpec((2,)), rngs=0)
+
+    def step(x):
+        return model.step(x, model.get_initial_state(x.shape[0], training=False), training=False)[0].values
+
+    assert step(sl.Sequence.from_values(jnp.ones((0, 1, 2)))).shape[:2] == (0, 1)
+    (batch,) = export.symbolic_shape('b')
+    x = sl.Sequence(jax.ShapeDtypeStruct((batch, 1, 2), jnp.float32), jax.ShapeDtypeStruct((batch, 1), jnp.bool_))
+    export.export(jax.jit(lambda values, mask: step(sl.Sequence(values, mask))))(x.values, x.mask)
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,24 @@ def test_zeros_have_finite_gradients(layer):
 
 
 @pytest.mark.parametrize('layer', [*NORMALIZATIONS, sl.L2Normalize])
-@pytest.mark.parametrize('epsilon', [0.0, 1e-60])
+@pytest.mark.parametrize('epsilon', [0.0, 1e-60, 1e-40, 1e-38])
 def test_zeros_stay_zeros_without_an_epsilon_to_speak_of(layer, epsilon):
     values = jnp.zeros((1, 2, 4)).at[:, 1].set(1e-3 * jnp.arange(4))
     y = apply(layer(epsilon=epsilon), values)
     assert not y[0, 0].any()
     np.testing.assert_allclose(y, apply(layer(epsilon=1e-30), values), rtol=1e-6)
+
+
+def test_float16_keeps_its_epsilon_and_its_gradient():
+    layer = sl.RMSNormalization(epsilon=1e-8, reductions_in_at_least_fp32=False)
+    model = layer.build(sl.ChannelSpec((2,), jnp.float16), rngs=0)
+
+    def total(values):
+        return (model.layer(sl.Sequence.from_values(values), training=False).values * jnp.array([1, 2])).sum()
+
+    values = jnp.full((1, 1, 2), 0.02, jnp.float16).at[0, 0, 1].set(-0.02)
+    np.testing.assert_allclose(total(values), -1, rtol=1e-2)
+    np.testing.assert_allclose(jax.grad(total)(values)[0, 0], [75, 75], rtol=2e-2)
 
 
 @pytest.mark.parametrize('layer', NORMALIZATIONS)
