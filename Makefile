@@ -88,5 +88,6 @@ endif
 
 $(PEER): constraints.txt
 	$(PYTHON) -m venv .cache/peer
-	.cache/peer/bin/python -m pip install --compile -c constraints.txt sequence-layers==0.2 jax flax
+	grep -E '^(jax|jaxlib|flax)==' constraints.txt > .cache/peer/same.txt
+	.cache/peer/bin/python -m pip install --compile -c .cache/peer/same.txt sequence-layers==0.2 jax flax
 	@touch $@
