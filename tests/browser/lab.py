@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import nbformat
@@ -119,8 +120,15 @@ def opened(page: Page, jupyter: Jupyter, notebook: str, width: int = 1400, heigh
         yield page
     finally:
         keep_screen(page, f'{Path(notebook).stem}_in_jupyterlab')
-        for kernel in json.loads(jupyter.request('kernels')):
+        wait_for(lambda: not end_kernels(jupyter), REACTING, 'the end of the kernels')
+
+
+def end_kernels(jupyter: Jupyter) -> list:
+    """Ends all kernels; gives those that still run. To end one that is starting is an error of the server."""
+    for kernel in json.loads(jupyter.request('kernels')):
+        with contextlib.suppress(HTTPError):
             jupyter.request(f'kernels/{kernel["id"]}', 'DELETE')
+    return json.loads(jupyter.request('kernels'))
 
 
 def keep_screen(page: Page, name: str) -> None:
