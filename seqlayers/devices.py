@@ -2,6 +2,8 @@
 
 import jax
 
+TENSOR_CORE_ROWS = 16  # the least number of rows that one multiplies
+
 
 def beside_ampere() -> bool:
     """Whether arrays are by default on an NVIDIA GPU of the Ampere generation or later.

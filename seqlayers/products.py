@@ -3,15 +3,14 @@
 import functools
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqlayers.devices import beside_ampere, runs_kernels
-
-_ROWS = 16  # the least number of rows that a tensor core multiplies
+from seqlayers.devices import TENSOR_CORE_ROWS, beside_ampere, runs_kernels
 
 
 def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any = None) -> jax.Array:
@@ -27,11 +26,11 @@ def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any =
         return product(values, kernel)
     axes = _summed(equation)
     if axes and precision is None and _suits_kernel(values, kernel, axes):
-        by_gpu = functools.partial(_by_kernel, axes)
+        by_gpu = functools.partial(_by_matrix, axes, _by_kernel)
     elif values.shape[0] * values.shape[1] == 1 and not _has_rows(product, values, kernel):
         by_gpu = functools.partial(_with_zeros, product)
     elif axes and kernel.ndim > 2 and runs_kernels(values, kernel):  # over a mesh an axis of the kernel may be shared
-        by_gpu = functools.partial(_by_matrix, axes, precision)
+        by_gpu = functools.partial(_by_matrix, axes, functools.partial(jnp.matmul, precision=precision))
     else:
         return product(values, kernel)
     return lax.platform_dependent(values, kernel, cuda=by_gpu, default=product)
@@ -59,17 +58,16 @@ def _suits_kernel(values: jax.Array, kernel: jax.Array, axes: int) -> bool:
     return has_rows and depth % DEPTH == columns % COLUMNS == 0 < depth * columns
 
 
-def _by_kernel(axes: int, values: jax.Array, kernel: jax.Array) -> jax.Array:
+def _by_kernel(values: jax.Array, matrix: jax.Array) -> jax.Array:
     from seqlayers.products_kernel import product
 
-    matrix, lead = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
-    y = product(values.reshape(-1, matrix[0]), kernel.reshape(matrix))
-    return y.reshape(lead + kernel.shape[axes:])
+    return product(values.reshape(-1, values.shape[-1]), matrix)
 
 
-def _by_matrix(axes: int, precision: Any, values: jax.Array, kernel: jax.Array) -> jax.Array:
+def _by_matrix(axes: int, multiply: Callable, values: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The product by a function of values `(*rows, depth)` and a matrix, which may join the axes of the rows."""
     matrix, lead = _as_matrix(kernel, axes), values.shape[: values.ndim - axes]
-    y = jnp.matmul(values.reshape(*lead, matrix[0]), kernel.reshape(matrix), precision=precision)
+    y = multiply(values.reshape(*lead, matrix[0]), kernel.reshape(matrix))
     return y.reshape(lead + kernel.shape[axes:])
 
 
@@ -83,5 +81,5 @@ def _has_rows(product: Any, values: jax.Array, kernel: jax.Array) -> bool:
 
 
 def _with_zeros(product: Any, values: jax.Array, kernel: jax.Array) -> jax.Array:
-    rows = jnp.pad(values, [(0, _ROWS - 1)] + [(0, 0)] * (values.ndim - 1))
+    rows = jnp.pad(values, [(0, TENSOR_CORE_ROWS - 1)] + [(0, 0)] * (values.ndim - 1))
     return product(rows, kernel)[:1]

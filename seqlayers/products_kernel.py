@@ -11,14 +11,14 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from seqlayers.devices import TENSOR_CORE_ROWS
+
 # As measured on an H100: benchmarks/NOTES.md.
 ROWS = 32  # more are left to XLA
 COLUMNS, DEPTH = 32, 64  # of the matrix, that a program holds at a time
 _PROGRAMS = 256  # where there are fewer columns, sums are cut into parts, for the GPU to be busy
 _PARTS = 4  # at most of up to 16 rows, whose parts are added by a single block
 _WARPS, _STAGES = 4, 5
-
-_LEAST = 16  # rows that a tensor core multiplies
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -55,7 +55,7 @@ def _derivative(interpret, primals, tangents):
 def _parts(rows: int, depth: int, columns: int) -> int:
     """How many programs share the sums of a column."""
     parts, most = 1, _PROGRAMS * COLUMNS // columns
-    if rows <= _LEAST:
+    if rows <= TENSOR_CORE_ROWS:
         most = min(most, _PARTS)
     while 2 * parts <= most and depth % (2 * parts * DEPTH) == 0:
         parts *= 2
@@ -64,7 +64,7 @@ def _parts(rows: int, depth: int, columns: int) -> int:
 
 def _kernel(rows_ref, matrix_ref, sums_ref, *, steps):
     m, part = rows_ref.shape[0], pl.program_id(1)
-    filled = max(_LEAST, pl.next_power_of_2(m))
+    filled = max(TENSOR_CORE_ROWS, pl.next_power_of_2(m))
     all_rows, exists = pl.ds(0, filled), (jnp.arange(filled) < m)[:, None]
 
     def step(i, total):

@@ -15,13 +15,13 @@ from jax.experimental.pallas import triton
 from seqlayers.attention.cache import RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries, limits
 from seqlayers.attention.decode import by_xla
+from seqlayers.devices import TENSOR_CORE_ROWS
 
 # As measured on an H100: benchmarks/NOTES.md.
 _TILE = 64  # entries that a program holds at a time; fewer of many units, which must find room in smaller GPUs
 _PROGRAMS = 512  # where rows and heads are fewer, rings are cut into parts, for the GPU to be busy
 _WARPS, _STAGES = 4, 3
 
-_ROWS = 16  # the least number of queries that a tensor core multiplies
 _LOWEST = -1e30  # a logit that weighs nothing
 
 
@@ -94,7 +94,7 @@ def _kernel(
     """
     slot, now = slot_ref[...], now_ref[...]
     group, part = queries_ref.shape[0], pl.program_id(2)
-    rows = jnp.arange(max(_ROWS, pl.next_power_of_2(group)))
+    rows = jnp.arange(max(TENSOR_CORE_ROWS, pl.next_power_of_2(group)))
     all_rows, is_query = pl.ds(0, len(rows)), rows < group
     queries = triton.load(queries_ref.at[all_rows, :], mask=is_query[:, None], other=0)
 
