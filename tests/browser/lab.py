@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import nbformat
@@ -120,15 +119,18 @@ def opened(page: Page, jupyter: Jupyter, notebook: str, width: int = 1400, heigh
         yield page
     finally:
         keep_screen(page, f'{Path(notebook).stem}_in_jupyterlab')
-        wait_for(lambda: not end_kernels(jupyter), REACTING, 'the end of the kernels')
+        wait_for(lambda: kernels_ended(jupyter), STARTING, 'the end of the kernels')
 
 
-def end_kernels(jupyter: Jupyter) -> list:
-    """Ends all kernels; gives those that still run. To end one that is starting is an error of the server."""
-    for kernel in json.loads(jupyter.request('kernels')):
-        with contextlib.suppress(HTTPError):
+def kernels_ended(jupyter: Jupyter) -> bool:
+    """Ends all kernels; whether none was left. The server fails to answer at times while one starts or ends."""
+    try:
+        running = json.loads(jupyter.request('kernels'))
+        for kernel in running:
             jupyter.request(f'kernels/{kernel["id"]}', 'DELETE')
-    return json.loads(jupyter.request('kernels'))
+    except OSError:
+        return False
+    return not running
 
 
 def keep_screen(page: Page, name: str) -> None:
