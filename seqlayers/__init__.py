@@ -41,9 +41,10 @@ from seqlayers.combinators.serial import Serial
 from seqlayers.combinators.shared import EmbeddingTranspose, Ref, Shared
 from seqlayers.combinators.skip import Skip
 from seqlayers.combinators.zoneout import Zoneout
+from seqlayers.composite import Composite
 from seqlayers.config import from_config, to_config
 from seqlayers.context import LayerError
-from seqlayers.layer import Composite, SequenceLayer, Stateless
+from seqlayers.layer import SequenceLayer, Stateless
 from seqlayers.layers.activation import (
     Abs,
     Cast,

@@ -19,7 +19,8 @@ from seqlayers.combinators.serial import Serial
 from seqlayers.combinators.shared import Shared
 from seqlayers.combinators.skip import Skip
 from seqlayers.combinators.wrapper import Wrapper
-from seqlayers.layer import Composite, SequenceLayer
+from seqlayers.composite import Composite
+from seqlayers.layer import SequenceLayer
 from seqlayers.models.encoder_decoder import EncoderDecoder
 
 

@@ -12,14 +12,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple, Self, cast
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from seqlayers import calls
 from seqlayers.calls import ARGUMENTS, WRAPPERS, check_signature, explain
 from seqlayers.context import Context, LayerError, root_context
 from seqlayers.declaration import Declared, LayerDict, is_child_field
-from seqlayers.sequence import ChannelSpec, Sequence, canonical_dtype
+from seqlayers.output_spec import output_spec_of
+from seqlayers.sequence import ChannelSpec, Sequence
 from seqlayers.timing import Timing
 
 State = Any
@@ -213,22 +212,13 @@ class SequenceLayer(Declared):
         built.settle()
         _check_author_methods(built)
         if built.output_spec is None:
-            built.output_spec = self._output_spec_of(built, context)
+            built.output_spec = output_spec_of(self, built, context)
         return built
 
     def settle(self) -> None:
         """Notes what steps must know of the timing; once the children are what they will be."""
         timing = self.timing
         self._facts = _StepFacts(timing.block_size, timing.align, timing.output_ratio, timing.blocked)
-
-    def _output_spec_of(self, built: Self, context: Context) -> ChannelSpec:
-        """The output of a leaf. Equal declarations have equal outputs, and a model repeats most of its layers."""
-        if context.entries or any(layer.is_built for _, layer in walk(self)):  # it depends on more
-            return _evaluate_output_spec(built, context)
-        key = self, built.input_spec
-        if key not in _OUTPUT_SPECS:
-            _OUTPUT_SPECS[key] = _evaluate_output_spec(built, context)
-        return _OUTPUT_SPECS[key]
 
     def _reuse(self, input_spec: ChannelSpec) -> Self:
         if input_spec != self.input_spec:
@@ -275,7 +265,6 @@ def _wrap_methods(cls: type[SequenceLayer]) -> None:
 
 _wrap_methods(SequenceLayer)
 LAYER_TYPES: dict[str, type[SequenceLayer]] = {}
-_OUTPUT_SPECS: dict[tuple[SequenceLayer, ChannelSpec], ChannelSpec] = {}
 
 
 class Stateless(SequenceLayer):
@@ -287,46 +276,6 @@ class Stateless(SequenceLayer):
     def step_with_emits(self, x, state, *, training, constants=None):
         y, emits = self.layer_with_emits(x, training=training, constants=constants)
         return y, state, emits
-
-
-class Composite(SequenceLayer):
-    """A layer that is a composition of others: `body` returns the declaration that it stands for.
-
-    Everything else (timing, state, steps, emits) follows from the body.
-
-    >>> import seqlayers as sl
-    >>> class FeedForward(sl.Composite):
-    ...     width: int
-    ...     def body(self):
-    ...         return sl.Residual([sl.Dense(4 * self.width), sl.Swish(), sl.Dense(self.width)])
-    >>> FeedForward(8).receptive_field
-    (0, 0)
-    """
-
-    network = cast(SequenceLayer, None)  # the built body
-
-    def body(self) -> SequenceLayer:
-        raise NotImplementedError(f'{type(self).__name__} is a Composite and must define body(self)')
-
-    @property
-    def timing(self) -> Timing:
-        return (self.network or self.body()).timing
-
-    def children(self):
-        return super().children() if self.is_built else [('network', self.body())]
-
-    def setup(self, input_spec, rngs, constants):
-        self.network = self.body().build(input_spec, rngs=rngs, constants=constants.at('network'))
-        self.output_spec = self.network.output_spec
-
-    def get_initial_state(self, batch_size, *, training, constants=None, offset=0):
-        return self.network.get_initial_state(batch_size, training=training, constants=constants, offset=offset)
-
-    def layer_with_emits(self, x, *, training, constants=None):
-        return calls.run(self.network, x, training=training, constants=constants)
-
-    def step_with_emits(self, x, state, *, training, constants=None):
-        return calls.run_step(self.network, x, state, training=training, constants=constants)
 
 
 def children(layer: SequenceLayer) -> list[tuple[str, SequenceLayer]]:
@@ -370,32 +319,6 @@ def _check_author_methods(layer: SequenceLayer) -> None:
     for first, second, remedy in pairs:
         if all(getattr(type(layer), m) is getattr(SequenceLayer, m) for m in (first, second)):
             raise LayerError(f'defines neither {first} nor {second}: define {remedy}')
-
-
-def _evaluate_output_spec(layer: SequenceLayer, context: Context) -> ChannelSpec:
-    """The output of `layer` on an abstract input, so that no layer writes its shape code twice."""
-    leaves, treedef = jax.tree.flatten(context.entries)
-    abstract = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]
-    sources = [leaf.shape[0] for leaf in leaves if getattr(leaf, 'ndim', 0)]
-
-    def as_long_as(x: Sequence, constant: jax.Array) -> jax.Array:
-        return jnp.zeros((constant.shape[0], x.shape[1], *constant.shape[2:]), canonical_dtype(constant.dtype))
-
-    def run(x: Sequence, specs: list) -> Sequence:
-        given = dict(zip(abstract, specs, strict=True))
-        entries = jax.tree.unflatten(treedef, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
-        for name in layer.streamed_constants(entries):
-            entries[name] = jax.tree.map(lambda a: as_long_as(x, a), entries[name])
-        inner = Context(entries, jax.random.key(0), layer, context.path)
-        return layer.layer(x, training=False, constants=inner)
-
-    shape = (max(sources, default=1), layer._facts.block_size)
-    spec = layer.input_spec
-    x = Sequence(jax.ShapeDtypeStruct(shape + spec.shape, spec.dtype), jax.ShapeDtypeStruct(shape, bool))
-    y = jax.eval_shape(run, x, [leaves[i] for i in abstract])
-    if not isinstance(y, Sequence):
-        raise LayerError(f'layer() must return a Sequence, returned {type(y).__name__}')
-    return y.channel_spec
 
 
 def _check_all_stand_once(model: SequenceLayer) -> None:

@@ -7,8 +7,9 @@ import jax
 
 from seqlayers.combinators.repeat import Repeat
 from seqlayers.combinators.serial import Serial
+from seqlayers.composite import Composite
 from seqlayers.declaration import LayerDict, is_child_field, with_parts
-from seqlayers.layer import Composite, SequenceLayer
+from seqlayers.layer import SequenceLayer
 
 
 def unstack(model: SequenceLayer) -> SequenceLayer:

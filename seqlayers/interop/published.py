@@ -17,8 +17,9 @@ from flax import nnx
 from flax.core import meta
 
 from seqlayers.combinators.residual import Residual
+from seqlayers.composite import Composite
 from seqlayers.context import LayerError
-from seqlayers.layer import Composite, SequenceLayer
+from seqlayers.layer import SequenceLayer
 
 Model = TypeVar('Model', bound=SequenceLayer)
 

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 
 from seqlayers.axes import channel_axis
+from seqlayers.composite import Composite
 from seqlayers.initializers import ones, zeros
-from seqlayers.layer import Composite
 from seqlayers.layers.group_normalization import GroupNormalization
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 
 from seqlayers.combinators.serial import Serial
+from seqlayers.composite import Composite
 from seqlayers.initializers import lecun_normal, zeros
-from seqlayers.layer import Composite
 from seqlayers.layers.convolution import Convolution, DepthwiseConv1D
 from seqlayers.layers.dense import Dense
 from seqlayers.layers.weight_normalization import WeightNormalization

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
 from seqlayers.combinators.serial import Serial
+from seqlayers.composite import Composite
 from seqlayers.context import LayerError
-from seqlayers.layer import Composite
 from seqlayers.layers.activation import Log, Power
 from seqlayers.layers.elementwise import Maximum
 from seqlayers.layers.fft import FFTPadding

@@ -1,4 +1,4 @@
-from seqlayers.layer import Composite
+from seqlayers.composite import Composite
 from seqlayers.layers.frame import Frame, OverlapAdd
 from seqlayers.padding import Padding
 

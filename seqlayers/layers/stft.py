@@ -5,8 +5,8 @@ import numpy as np
 
 from seqlayers import padding
 from seqlayers.combinators.serial import Serial
+from seqlayers.composite import Composite
 from seqlayers.intervals import IntervalSet
-from seqlayers.layer import Composite
 from seqlayers.layers.activation import Abs
 from seqlayers.layers.fft import IRFFT, RFFT, FFTPadding, Window, kept
 from seqlayers.layers.frame import Frame, OverlapAdd
