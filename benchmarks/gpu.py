@@ -15,11 +15,11 @@ from pathlib import Path
 
 from gpu_worker import BATCH, BATCHES, HIDDEN, LAYERS, LENGTH, WIDTH, WINDOW, WINDOWS
 from matplotlib.figure import Figure
-from plots import LIMIT, OURS, PUBLISHED, PUSH, logarithmic
+from plots import LIMIT, OURS, PUBLISHED, THIRD, logarithmic
 
 HERE = Path(__file__).parent
 NAMES = {'ours': 'seqlayers', 'published': 'published library', 'pytorch': 'PyTorch'}
-COLOURS = {'ours': OURS, 'published': PUBLISHED, 'pytorch': PUSH}
+COLOURS = {'ours': OURS, 'published': PUBLISHED, 'pytorch': THIRD}
 BANDWIDTH, OPERATIONS = 3.0e12, 7.9e14  # a second, that an H100 reaches in a copy and in a large matrix product
 WEIGHTS = LAYERS * WIDTH * (4 * WIDTH + 3 * HIDDEN)  # of the products, which are nearly all
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-OURS, PUBLISHED, PUSH, LIMIT = '#0072b2', '#d55e00', '#009e73', '#555555'  # also told apart when colours are not seen
+OURS, PUBLISHED, THIRD, LIMIT = '#0072b2', '#d55e00', '#009e73', '#555555'  # also told apart when colours are not seen
 WORDS = {
     'blocks': ('timesteps in a step', 'microseconds a timestep'),
     'lengths': ('timesteps of the sequence', 'milliseconds'),
@@ -25,8 +25,7 @@ def ratios(rows: Sequence[Any], title: str, path: Path) -> None:
     for place, row in zip(places, rows, strict=True):
         label = 'aim, at most' if place == 0 else None
         axes.plot([row.aim] * 2, [place - 0.4, place + 0.4], color=PUBLISHED, linewidth=3, label=label)
-        behind = max(row.ratio, row.aim)
-        axes.annotate(f'{row.ratio:.2f}', (behind, place), (6, 0), textcoords='offset points', va='center')
+        axes.annotate(f'{row.ratio:.2f}', (0, place), (6, 0), textcoords='offset points', va='center', color='white')
     axes.axvline(1, color=LIMIT, linestyle='--')
     axes.set_yticks(places, [row.what for row in rows])
     axes.invert_yaxis()
@@ -61,7 +60,7 @@ def _panel(axes: Axes, name: str, rows: list[Any]) -> None:
         at, times = [row.at for row in found], [[scale(row, t) for t in row.medians] for row in found]
         style: dict[str, Any] = {'linestyle': '--' if request == 'compiled_gradient' else '-', 'marker': 'o'}
         if request == 'push':
-            axes.plot(at, [ours for ours, _ in times], color=PUSH, label='Stream.push', **style)
+            axes.plot(at, [ours for ours, _ in times], color=THIRD, label='Stream.push', **style)
             continue
         of = ', gradient' if request == 'compiled_gradient' else ''
         axes.plot(at, [ours for ours, _ in times], color=OURS, label='seqlayers' + of, **style)

@@ -147,19 +147,9 @@ def test_kernel_is_taken_beside_a_gpu_where_it_offers_what_is_asked_for(beside_a
     layer = jax.jit(lambda x: model.layer(x, training=False).values)
     assert ('pallas_call' in str(jax.make_jaxpr(layer)(x))) == is_taken
     # Compiled for a CPU, it takes the plain way.
-    wanted = jnp.einsum(getattr(declaration, 'equation', '...a,ab->...b'), *as_matrices(x.values, model.kernel[...]))
-    np.testing.assert_allclose(layer(x).astype(float).reshape(wanted.shape), wanted.astype(float), rtol=0.02, atol=0.02)
-
-
-def as_matrices(values, kernel):
-    return (
-        (values.reshape(*values.shape[:2], -1), kernel.reshape(-1, kernel.shape[-1]))
-        if kernel.ndim == 3
-        else (
-            values,
-            kernel,
-        )
-    )
+    kernel, equation = model.kernel[...], getattr(declaration, 'equation', None)
+    wanted = jnp.einsum(equation, x.values, kernel) if equation else jnp.tensordot(x.values, kernel, kernel.ndim - 1)
+    np.testing.assert_allclose(layer(x).astype(float), wanted.astype(float), rtol=0.02, atol=0.02)
 
 
 def test_kernel_takes_what_heads_need(beside_a_gpu, monkeypatch):

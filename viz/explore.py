@@ -1,6 +1,5 @@
 """Pictures with sliders: one figure a trace, updated in place, shown through an image widget."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,11 @@ import numpy as np
 
 import seqlayers as sl
 
-from .announce import WORKING, heard, status
-from .page import Picture
+from .announce import WORKING, status
 from .traces.diagram import DiagramTrace, trace_diagram
 from .traces.run import block_size_of, built, built_for, random_input
 from .view import View
+from .viewer import Viewer, require_ipywidgets
 from .views import KINDS, kinds_for
 
 BLOCKS = 24  # blocks of an input that is made up
@@ -50,9 +49,9 @@ def explore(
       ImportError: ipywidgets is not installed.
       ValueError: the layer has no such view, or cannot step in such blocks.
     """
-    _ipywidgets()
+    require_ipywidgets()
     if isinstance(layer, sl.SequenceLayer) and not layer.is_built and x is None and view is None and block_size is None:
-        from .lab import open_lab  # late: without ipywidgets, all but widgets works
+        from .lab import open_lab  # late, as it needs ipywidgets
 
         return open_lab(layer, input_spec, constants=constants, theme=theme)
     return Explorer(layer, x, view or 'receptive field', input_spec, block_size, constants, theme)
@@ -78,7 +77,7 @@ class Run:
         return trace_diagram(self.model, constants=self.constants)
 
 
-class Explorer:
+class Explorer(Viewer):
     """The widget that `explore` returns.
 
     Attributes:
@@ -89,10 +88,10 @@ class Explorer:
     """
 
     def __init__(self, layer: Any, x: Any, view: str, input_spec: Any, block_size: Any, constants: Any, theme: str):
-        widgets = _ipywidgets()
+        super().__init__(self._make)
+        widgets = require_ipywidgets()
         self.model = built(layer, input_spec) if x is None else built_for(x, layer)
         self.constants, self.theme = constants, theme
-        self._view_of = functools.lru_cache(8)(self._make)  # a picture holds some megabytes of pixels
         names = kinds_for(self.model)
         if view not in names:
             raise ValueError(
@@ -103,35 +102,23 @@ class Explorer:
         size = block_size_of(self.model, block_size) if self.model.supports_step else smallest
         self.x = _made_up(self.model, size) if x is None else x
         self.choice = widgets.Dropdown(options=names, value=view, description='view')
-        self.slider = widgets.IntSlider(continuous_update=True, layout=widgets.Layout(width='420px'))
         self.block_size = widgets.BoundedIntText(
             value=size, min=smallest, max=max(size, self.x.shape[1]), step=smallest,
             description='block size', layout=widgets.Layout(width='180px'),
         )  # fmt: skip
         self.forget_state = widgets.Checkbox(description='forget the state', indent=False)
-        self.status, self.image = widgets.HTML(), widgets.Image(format='png', width=900)
         controls = widgets.HBox([self.choice, self.slider, self.status])
         self.options = widgets.HBox([self.block_size, self.forget_state])
         self.box = widgets.VBox([controls, self.options, self.image])
         for control in (self.choice, self.block_size, self.forget_state):
             control.observe(self._recompute, 'value')
-        self.slider.observe(self._move, 'value')
         self._recompute()
-
-    @property
-    def view(self) -> View:
-        """The view that is shown."""
-        return self._view_of(self.choice.value, self.block_size.value, self.forget_state.value)
 
     def _make(self, kind: str, block_size: int, forget_state: bool) -> View:
         return KINDS[kind].make(Run(self.model, self.x, self.constants, block_size, forget_state), self.theme)
 
-    def picture(self) -> Picture:
-        """The picture that is shown."""
-        return self.view.picture(self.slider.value)
-
     def __repr__(self):
-        return f'<Explorer, {self.choice.value}: {self.view.page.figure.finding}>'
+        return f'<Explorer, {self.choice.value}: {self.finding}>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         """The widget, for a live kernel; without one the picture that is shown, with a slider of its own."""
@@ -140,7 +127,7 @@ class Explorer:
 
     # --- events -----------------------------------------------------------------------------------------
     def _recompute(self, change: Any = None) -> None:
-        """Another view or another run: the slider gets its positions."""
+        """Another view, or another run."""
         kind = KINDS[self.choice.value]
         self.options.layout.display = 'flex' if kind.steps else 'none'
         self.forget_state.layout.display = 'flex' if kind.forgets else 'none'
@@ -150,22 +137,10 @@ class Explorer:
             return
         self.status.value = status(WORKING)
         try:
-            view = self.view
-        finally:
+            self.look(self.choice.value, self.block_size.value, self.forget_state.value)
+        except Exception:
             self.status.value = ''
-        with self.slider.hold_trait_notifications():
-            self.slider.unobserve(self._move, 'value')
-            self.slider.min, self.slider.max = 0, view.positions[-1]
-            self.slider.min, self.slider.value = view.positions[0], view.start
-            self.slider.step, self.slider.description = view.positions.step, view.word
-        self.slider.observe(self._move, 'value')
-        self._move()
-
-    def _move(self, change: Any = None) -> None:
-        view = self.view
-        view.show(self.slider.value)
-        self.image.value = view.page.png()
-        self.status.value = heard(view.page.figure.finding)
+            raise
 
 
 def _made_up(model: Any, block_size: int) -> sl.Sequence:
@@ -174,11 +149,3 @@ def _made_up(model: Any, block_size: int) -> sl.Sequence:
     x = random_input(model.input_spec, 1, time)
     block = np.arange(time) // block_size
     return sl.Sequence(x.values, jnp.asarray(~np.isin(block, (BLOCKS // 2, BLOCKS // 2 + 1)))[None])
-
-
-def _ipywidgets() -> Any:
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise ImportError("viz.explore needs ipywidgets: pip install 'seqlayers[viz]'") from error
-    return ipywidgets

@@ -1,0 +1,66 @@
+"""A view at the position of a slider, as widgets: what `explore` and the lab have in common."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from . import style
+from .announce import heard
+from .page import Picture
+from .view import View
+
+
+class Viewer:
+    """Shows one view at a time. A move of its slider draws what was computed before.
+
+    `slider`, `status` and `image` are its parts, to be laid out by who uses it; `view` is what it shows.
+    """
+
+    view: View
+
+    def __init__(self, make: Callable[..., View]):
+        """`make` gives a view of hashable arguments; the last views are kept, for undo and for a look at another."""
+        widgets = require_ipywidgets()
+        self._view_of = functools.lru_cache(8)(make)  # a view holds some megabytes of pixels
+        self.slider = widgets.IntSlider(layout=widgets.Layout(width='440px'))
+        self.image = widgets.Image(format='png', width=style.WIDTH, layout=widgets.Layout(max_width='100%'))
+        self.status = widgets.HTML()
+        self.slider.observe(self._move, 'value')
+
+    @property
+    def finding(self) -> str:
+        """What the view says at this position."""
+        return self.view.page.figure.finding
+
+    def picture(self) -> Picture:
+        """The picture that is shown."""
+        return self.view.picture(self.slider.value)
+
+    def look(self, *what: Any, stay: bool = False) -> None:
+        """Turns to another view, at its start or where the slider is. If that fails, the last one stays."""
+        self.view = self._view_of(*what)
+        self._place_slider(stay)
+        self._move()
+
+    def _place_slider(self, stay: bool) -> None:
+        positions, here = self.view.positions, self.slider.value
+        self.slider.unobserve(self._move, 'value')
+        self.slider.min, self.slider.max = min(self.slider.min, positions[0]), positions[-1]
+        self.slider.min, self.slider.step = positions[0], positions.step
+        stay = stay and self.slider.description == self.view.word and here in positions
+        self.slider.value, self.slider.description = here if stay else self.view.start, self.view.word
+        self.slider.observe(self._move, 'value')
+
+    def _move(self, change: object = None) -> None:
+        self.view.show(self.slider.value)
+        self.image.value = self.view.page.png()
+        self.status.value = heard(self.finding)
+
+
+def require_ipywidgets() -> Any:
+    """The package, imported late: without it, all but widgets works."""
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise ImportError("viz.explore needs ipywidgets: pip install 'seqlayers[viz]'") from error
+    return ipywidgets
