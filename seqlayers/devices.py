@@ -1,5 +1,8 @@
 """What the computation runs on, where another device takes another way."""
 
+import functools
+import importlib
+
 import jax
 
 TENSOR_CORE_ROWS = 16  # the least number of rows that one multiplies
@@ -21,4 +24,14 @@ def beside_ampere() -> bool:
 def runs_kernels(*arrays: jax.Array) -> bool:
     """Whether Pallas' kernels can run: they cannot be partitioned, and over a mesh every device would gather all."""
     is_alone = jax.sharding.get_abstract_mesh().empty and all(jax.typeof(a).sharding.mesh.empty for a in arrays)
-    return is_alone and beside_ampere()
+    return is_alone and beside_ampere() and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether Pallas still has its way to Triton, which JAX 0.12 says will go. Without it the plain ways are taken."""
+    try:
+        importlib.import_module('jax.experimental.pallas.triton')
+    except ImportError:
+        return False
+    return True

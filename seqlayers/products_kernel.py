@@ -29,16 +29,16 @@ def product(rows: jax.Array, matrix: jax.Array, interpret: bool = False) -> jax.
     tests.
     """
     (m, depth), columns = rows.shape, matrix.shape[1]
-    parts = _parts(m, depth, columns)
+    parts, block = _parts(m, depth, columns), max(TENSOR_CORE_ROWS, pl.next_power_of_2(m))
     out = jax.ShapeDtypeStruct((parts, m, columns), rows.dtype if parts == 1 else jnp.float32)
     sums = pl.pallas_call(
-        functools.partial(_kernel, steps=depth // (parts * DEPTH)),
+        functools.partial(_kernel, rows=m, steps=depth // (parts * DEPTH)),
         grid=(columns // COLUMNS, parts),
         in_specs=[
-            pl.BlockSpec((m, depth), lambda column, part: (0, 0)),
+            pl.BlockSpec((block, depth), lambda column, part: (0, 0)),
             pl.BlockSpec((depth, COLUMNS), lambda column, part: (0, column)),
         ],
-        out_specs=pl.BlockSpec((None, m, COLUMNS), lambda column, part: (part, 0, column)),
+        out_specs=pl.BlockSpec((None, block, COLUMNS), lambda column, part: (part, 0, column)),
         out_shape=out,
         compiler_params=None if interpret else triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
         interpret=interpret,
@@ -62,15 +62,14 @@ def _parts(rows: int, depth: int, columns: int) -> int:
     return parts
 
 
-def _kernel(rows_ref, matrix_ref, sums_ref, *, steps):
-    m, part = rows_ref.shape[0], pl.program_id(1)
-    filled = max(TENSOR_CORE_ROWS, pl.next_power_of_2(m))
-    all_rows, exists = pl.ds(0, filled), (jnp.arange(filled) < m)[:, None]
+def _kernel(rows_ref, matrix_ref, sums_ref, *, rows, steps):
+    block, part = rows_ref.shape[0], pl.program_id(1)
+    exists = (jnp.arange(block) < rows)[:, None]
 
     def step(i, total):
         some = pl.ds((part * steps + i) * DEPTH, DEPTH)
-        rows = triton.load(rows_ref.at[all_rows, some], mask=exists, other=0)
-        return total + triton.dot(rows, matrix_ref[some, :])
+        values = triton.load(rows_ref.at[:, some], mask=exists, other=0)
+        return total + triton.dot(values, matrix_ref[some, :])
 
-    total = lax.fori_loop(0, steps, step, jnp.zeros((filled, COLUMNS), jnp.float32))
-    triton.store(sums_ref.at[all_rows, :], total.astype(sums_ref.dtype), mask=exists)
+    total = lax.fori_loop(0, steps, step, jnp.zeros((block, COLUMNS), jnp.float32))
+    triton.store(sums_ref, total.astype(sums_ref.dtype), mask=exists)

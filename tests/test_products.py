@@ -1,6 +1,7 @@
 """Products of a single timestep on a GPU: rows of zeros beside it change nothing."""
 
 import functools
+import sys
 import types
 
 import jax
@@ -86,6 +87,15 @@ def test_kernel_multiplies(rows, depth, columns):
     np.testing.assert_allclose(got.astype(jnp.float32), wanted, rtol=1e-3, atol=0.02)
 
 
+@pytest.mark.parametrize('rows', [1, 3, 17, 32])
+def test_kernel_is_lowered_for_a_gpu(abstract_gpu, rows):
+    """As far as it goes without one: Pallas makes it Triton's, and there it is checked."""
+    values, matrix = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in [(rows, 512), (512, 96)])
+    with abstract_gpu:
+        lowered = jax.jit(products_kernel.product).trace(values, matrix).lower(lowering_platforms=('cuda',))
+    assert 'triton' in lowered.as_text()
+
+
 def test_sums_are_cut_where_there_are_few_columns():
     parts = {shape: products_kernel._parts(*shape) for shape in [(1, 1024, 1024), (32, 1024, 1024), (1, 1024, 8192)]}
     assert parts == {(1, 1024, 1024): 4, (32, 1024, 1024): 8, (1, 1024, 8192): 1}
@@ -167,6 +177,14 @@ def test_more_rows_are_multiplied_as_matrices(beside_a_gpu):
     product = jax.jit(lambda x, kernel: products.einsum('...ab,abcd->...cd', x, kernel))
     assert 'f32[4,50,16]' in str(jax.make_jaxpr(product)(x, kernel))
     np.testing.assert_allclose(product(x, kernel), jnp.einsum('...ab,abcd->...cd', x, kernel), rtol=1e-5)
+
+
+def test_without_triton_xla_multiplies(beside_a_gpu, monkeypatch):
+    """JAX 0.12 announces that Pallas will lose it."""
+    monkeypatch.setitem(sys.modules, 'jax.experimental.pallas.triton', None)  # as if there were none
+    monkeypatch.setattr(devices, '_has_triton', devices._has_triton.__wrapped__)
+    values, kernel = jnp.ones((1, 1, 64), jnp.bfloat16), jnp.ones((64, 64), jnp.bfloat16)
+    assert 'pallas_call' not in str(jax.make_jaxpr(functools.partial(products.einsum, '...a,ab->...b'))(values, kernel))
 
 
 def test_shared_kernels_are_left_to_xla(beside_a_gpu):

@@ -34,6 +34,7 @@ def by_kernel(
     keys, values, times = ring = cache.entries[:3]
     kv_heads, size, value_units = keys.shape[1], keys.shape[2], values.shape[3]
     group = heads // kv_heads
+    rows = max(TENSOR_CORE_ROWS, pl.next_power_of_2(group))
     length = min(_TILE, 128 * _TILE // max(units, value_units))
     parts, tiles = _cut(size, b * kv_heads, length)
     back, _ = limits(rule.past, rule.future)  # of one timestep no key is too far ahead
@@ -48,14 +49,14 @@ def by_kernel(
         return pl.BlockSpec((None, None, None, *shape), lambda i, head, part: (i, head, part, *(0,) * len(shape)))
 
     rings = [of_head(size, units), of_head(size, value_units), of_times]
-    found = [(group, value_units), (group,), (group,)]
+    found = [(value_units,), (), ()]  # of each query
     keys, values, times, slot, *found = pl.pallas_call(
-        functools.partial(_kernel, back=back, size=size, tiles=tiles, length=length),
+        functools.partial(_kernel, group=group, back=back, size=size, tiles=tiles, length=length),
         grid=(b, kv_heads, parts),
-        in_specs=[of_row, of_row, of_head(group, units), of_head(1, units), of_head(1, value_units), of_row, *rings],
-        out_specs=[*rings, of_row, *(of_part(*shape) for shape in found)],
+        in_specs=[of_row, of_row, of_head(rows, units), of_head(1, units), of_head(1, value_units), of_row, *rings],
+        out_specs=[*rings, of_row, *(of_part(rows, *shape) for shape in found)],
         out_shape=[jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (*ring, cache.slot)]
-        + [jax.ShapeDtypeStruct((b, kv_heads, parts, *shape), jnp.float32) for shape in found],
+        + [jax.ShapeDtypeStruct((b, kv_heads, parts, group, *shape), jnp.float32) for shape in found],
         input_output_aliases={6: 0, 7: 1, 8: 2},  # the ring is written in place
         compiler_params=None if interpret else triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
         interpret=interpret,
@@ -86,17 +87,16 @@ def _cut(size: int, rows: int, length: int) -> tuple[int, int]:
 def _kernel(
     slot_ref, now_ref, queries_ref, key_ref, value_ref, time_ref, keys_ref, values_ref, times_ref,
     new_keys_ref, new_values_ref, new_times_ref, new_slot_ref, sum_ref, total_ref, peak_ref,
-    *, back, size, tiles, length,
+    *, group, back, size, tiles, length,
 ):  # fmt: skip
     """One part of the ring of one head: the weighted sum of its values, the sum of the weights and the highest logit.
 
     The new entry is written by the first program, which also looks at it; none reads the place where it is put.
     """
     slot, now = slot_ref[...], now_ref[...]
-    group, part = queries_ref.shape[0], pl.program_id(2)
-    rows = jnp.arange(max(TENSOR_CORE_ROWS, pl.next_power_of_2(group)))
-    all_rows, is_query = pl.ds(0, len(rows)), rows < group
-    queries = triton.load(queries_ref.at[all_rows, :], mask=is_query[:, None], other=0)
+    part, rows = pl.program_id(2), jnp.arange(queries_ref.shape[0])
+    is_query = rows < group
+    queries = triton.load(queries_ref, mask=is_query[:, None], other=0)
 
     def is_seen(times):
         return now - times <= back
@@ -133,9 +133,9 @@ def _kernel(
         return context, total, higher
 
     context, total, peak = lax.fori_loop(0, tiles, tile, (context, total, peak))
-    triton.store(sum_ref.at[all_rows, :], context, mask=is_query[:, None])
-    triton.store(total_ref.at[all_rows], total, mask=is_query)
-    triton.store(peak_ref.at[all_rows], peak, mask=is_query)
+    triton.store(sum_ref, context, mask=is_query[:, None])
+    triton.store(total_ref, total, mask=is_query)
+    triton.store(peak_ref, peak, mask=is_query)
 
 
 def _joined(sums: jax.Array, totals: jax.Array, peaks: jax.Array) -> jax.Array:

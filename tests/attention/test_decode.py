@@ -53,6 +53,18 @@ def test_kernel_gives_what_xla_gives(heads, kv_heads, past, future):
     assert (got[2] == 0).all() and (got[0] != 0).all()  # who sees nothing gets zeros
 
 
+@pytest.mark.parametrize('heads, kv_heads, past', [(2, 2, 17), (20, 1, 300)])
+def test_kernel_is_lowered_for_a_gpu(abstract_gpu, heads, kv_heads, past):
+    """As far as it goes without one: Pallas makes it Triton's, and there it is checked."""
+    specs = (sl.ChannelSpec((kv_heads, units), 'float16') for units in (UNITS, VALUE_UNITS))
+    queries, block = timestep(0, heads, kv_heads, 0)
+    given = jax.eval_shape(lambda: (queries, RingCache.empty(BATCH, past, *specs), block))
+    by_kernel = jax.jit(lambda *args: decode_kernel.by_kernel(Attention(past=past, future=0), *args))
+    with abstract_gpu:
+        lowered = by_kernel.trace(*given).lower(lowering_platforms=('cuda',))
+    assert 'triton' in lowered.as_text()
+
+
 def test_kernel_has_the_derivatives_of_the_plain_way():
     rule = Attention(past=9, future=0)
     cache = RingCache.empty(
