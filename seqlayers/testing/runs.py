@@ -123,9 +123,8 @@ class Runs:
 
     def gradients(self, x: Sequence, expected: Sequence, latency: int) -> tuple[Any, Any]:
         """By model and input, of a random linear function of the valid outputs: of `layer`, and of steps."""
-        model = self.model
         cotangent = random_values(expected.channel_spec, expected.shape[:2], self.seed + 1)
-        flush = model.input_latency + 2 * model.block_size
+        flush = self.model.input_latency + 2 * self.model.block_size
 
         def by_steps(m, x):
             x = x.pad_time(0, flush).pad_to_multiple(m.block_size)
@@ -137,13 +136,11 @@ class Runs:
             product = jnp.where(expected.expanded_mask(), y.values * cotangent, 0)
             return jnp.real(product.astype(jnp.promote_types(product.dtype, jnp.float32))).sum()
 
-        def gradient(run: Callable):
-            by_model, by_values = jax.grad(functools.partial(loss, run), argnums=(0, 1), allow_int=True)(
-                model, x.values
-            )
+        def gradient(run: Callable, model: Any, values: Any):
+            by_model, by_values = jax.grad(functools.partial(loss, run), argnums=(0, 1), allow_int=True)(model, values)
             if by_values.dtype != jax.dtypes.float0:
                 by_values = jnp.where(x.expanded_mask(), by_values, 0)
             return by_model, by_values
 
         by_layer = lambda m, x: m.layer(x, **self.call)  # noqa: E731
-        return jax.jit(lambda: (gradient(by_layer), gradient(by_steps)))()
+        return jax.jit(lambda *given: (gradient(by_layer, *given), gradient(by_steps, *given)))(self.model, x.values)
