@@ -22,7 +22,7 @@ from typing import Any
 import plots
 
 HERE = Path(__file__).parent
-FRESH = 5  # pairs of new processes for what happens once in a process
+FRESH = 3  # pairs of new processes for what happens once in a process
 TURNS = 3  # of two processes, for what can be repeated
 BEGIN = time.monotonic()
 SIZES = (1, 2, 4, 8, 16, 32, 64)
