@@ -25,7 +25,11 @@ def ratios(rows: Sequence[Any], title: str, path: Path) -> None:
     for place, row in zip(places, rows, strict=True):
         label = 'aim, at most' if place == 0 else None
         axes.plot([row.aim] * 2, [place - 0.4, place + 0.4], color=PUBLISHED, linewidth=3, label=label)
-        axes.annotate(f'{row.ratio:.2f}', (0, place), (6, 0), textcoords='offset points', va='center', color='white')
+        has_room = row.ratio > 0.1
+        axes.annotate(
+            f'{row.ratio:.2f}', (0 if has_room else max(row.ratio, row.aim), place), (6, 0),
+            textcoords='offset points', va='center', color='white' if has_room else 'black',
+        )  # fmt: skip
     axes.axvline(1, color=LIMIT, linestyle='--')
     axes.set_yticks(places, [row.what for row in rows])
     axes.invert_yaxis()

@@ -21,17 +21,17 @@ def beside_ampere() -> bool:
     return is_nvidia and float(device.compute_capability) >= 8
 
 
-def runs_kernels(*arrays: jax.Array) -> bool:
-    """Whether Pallas' kernels can run: they cannot be partitioned, and over a mesh every device would gather all."""
-    is_alone = jax.sharding.get_abstract_mesh().empty and all(jax.typeof(a).sharding.mesh.empty for a in arrays)
-    return is_alone and beside_ampere() and _has_triton()
+def is_alone(*arrays: jax.Array) -> bool:
+    """Whether one such GPU has all arrays: kernels cannot be partitioned, and over a mesh each would gather all."""
+    over_none = jax.sharding.get_abstract_mesh().empty and all(jax.typeof(a).sharding.mesh.empty for a in arrays)
+    return over_none and beside_ampere()
 
 
 @functools.cache
-def _has_triton() -> bool:
-    """Whether Pallas still has its way to Triton, which JAX 0.12 says will go. Without it the plain ways are taken."""
+def has_triton() -> bool:
+    """Whether Pallas still has its module for Triton, which JAX 0.12 says will go. To be asked last: it takes long."""
     try:
         importlib.import_module('jax.experimental.pallas.triton')
-    except ImportError:
+    except ModuleNotFoundError:
         return False
     return True

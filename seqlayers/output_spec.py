@@ -11,14 +11,14 @@ from seqlayers.sequence import ChannelSpec, Sequence, canonical_dtype
 if TYPE_CHECKING:
     from seqlayers.layer import SequenceLayer
 
-_KNOWN: dict[tuple['SequenceLayer', ChannelSpec], ChannelSpec] = {}
+_KNOWN: dict[tuple, ChannelSpec] = {}
 
 
 def output_spec_of(declaration: 'SequenceLayer', built: 'SequenceLayer', context: Context) -> ChannelSpec:
     """The output of a new layer. Equal declarations have equal outputs, and a model repeats most of its layers."""
     if context.entries or _holds_built(declaration):  # it depends on more
         return _evaluate(built, context)
-    key = declaration, built.input_spec
+    key = declaration, built.input_spec, canonical_dtype(float)  # 64 bits are a mode of JAX
     if key not in _KNOWN:
         _KNOWN[key] = _evaluate(built, context)
     return _KNOWN[key]

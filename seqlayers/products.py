@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqlayers.devices import TENSOR_CORE_ROWS, beside_ampere, runs_kernels
+from seqlayers.devices import TENSOR_CORE_ROWS, beside_ampere, has_triton, is_alone
 
 
 def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any = None) -> jax.Array:
@@ -29,7 +29,7 @@ def einsum(equation: str, values: jax.Array, kernel: jax.Array, precision: Any =
         by_gpu = functools.partial(_by_matrix, axes, _by_kernel)
     elif values.shape[0] * values.shape[1] == 1 and not _has_rows(product, values, kernel):
         by_gpu = functools.partial(_with_zeros, product)
-    elif axes and kernel.ndim > 2 and runs_kernels(values, kernel):  # over a mesh an axis of the kernel may be shared
+    elif axes and kernel.ndim > 2 and is_alone(values, kernel):  # over a mesh an axis of the kernel may be shared
         by_gpu = functools.partial(_by_matrix, axes, functools.partial(jnp.matmul, precision=precision))
     else:
         return product(values, kernel)
@@ -48,7 +48,7 @@ def _summed(equation: str) -> int:
 
 def _suits_kernel(values: jax.Array, kernel: jax.Array, axes: int) -> bool:
     is_short = values.dtype == kernel.dtype and values.dtype in (jnp.float16, jnp.bfloat16)
-    if not (is_short and runs_kernels(values, kernel)):
+    if not (is_short and is_alone(values, kernel) and has_triton()):
         return False
     from seqlayers.products_kernel import COLUMNS, DEPTH, ROWS  # Pallas takes long to import
 

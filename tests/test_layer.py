@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 import time
+import warnings
 from fractions import Fraction
 
 import jax
@@ -708,3 +709,12 @@ def test_the_overhead_of_a_call():
 
     assert cost(lambda: model.layer(X, training=False)) < 10
     assert cost(lambda: model.step(X, state, training=False)) < 15
+
+
+def test_output_specs_know_64_bits():
+    """What was built before tells nothing of JAX in another mode."""
+    cast = sl.Cast('float64')
+    with warnings.catch_warnings(action='ignore'):  # of the truncation
+        assert cast.build(sl.ChannelSpec((3,)), rngs=0).output_spec.dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert cast.build(sl.ChannelSpec((3,)), rngs=0).output_spec.dtype == jnp.float64

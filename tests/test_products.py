@@ -11,6 +11,7 @@ import pytest
 
 import seqlayers as sl
 from seqlayers import devices, products, products_kernel
+from tests.kernels import accesses_are_masked
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,9 @@ def test_kernel_is_lowered_for_a_gpu(abstract_gpu, rows):
     """As far as it goes without one: Pallas makes it Triton's, and there it is checked."""
     values, matrix = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in [(rows, 512), (512, 96)])
     with abstract_gpu:
-        lowered = jax.jit(products_kernel.product).trace(values, matrix).lower(lowering_platforms=('cuda',))
-    assert 'triton' in lowered.as_text()
+        traced = jax.jit(products_kernel.product).trace(values, matrix)
+        assert 'triton' in traced.lower(lowering_platforms=('cuda',)).as_text()
+    assert accesses_are_masked(traced.jaxpr) == [True, True]
 
 
 def test_sums_are_cut_where_there_are_few_columns():
@@ -182,9 +184,11 @@ def test_more_rows_are_multiplied_as_matrices(beside_a_gpu):
 def test_without_triton_xla_multiplies(beside_a_gpu, monkeypatch):
     """JAX 0.12 announces that Pallas will lose it."""
     monkeypatch.setitem(sys.modules, 'jax.experimental.pallas.triton', None)  # as if there were none
-    monkeypatch.setattr(devices, '_has_triton', devices._has_triton.__wrapped__)
+    monkeypatch.setattr(products, 'has_triton', devices.has_triton.__wrapped__)
     values, kernel = jnp.ones((1, 1, 64), jnp.bfloat16), jnp.ones((64, 64), jnp.bfloat16)
     assert 'pallas_call' not in str(jax.make_jaxpr(functools.partial(products.einsum, '...a,ab->...b'))(values, kernel))
+    several = functools.partial(products.einsum, '...ab,abcd->...cd')  # a way that needs none
+    assert 'f32[4,50,16]' in str(jax.make_jaxpr(several)(jnp.ones((4, 50, 2, 8)), jnp.ones((2, 8, 3, 4))))
 
 
 def test_shared_kernels_are_left_to_xla(beside_a_gpu):

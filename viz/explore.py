@@ -9,7 +9,7 @@ import numpy as np
 
 import seqlayers as sl
 
-from .announce import WORKING, status
+from .announce import WORKING, heard, status
 from .traces.diagram import DiagramTrace, trace_diagram
 from .traces.run import block_size_of, built, built_for, random_input
 from .view import View
@@ -89,6 +89,7 @@ class Explorer(Viewer):
 
     def __init__(self, layer: Any, x: Any, view: str, input_spec: Any, block_size: Any, constants: Any, theme: str):
         super().__init__(self._make)
+        self._shown = ''  # the kind of the view: the menu is ahead of it while one is computed, or has failed
         widgets = require_ipywidgets()
         self.model = built(layer, input_spec) if x is None else built_for(x, layer)
         self.constants, self.theme = constants, theme
@@ -118,7 +119,7 @@ class Explorer(Viewer):
         return KINDS[kind].make(Run(self.model, self.x, self.constants, block_size, forget_state), self.theme)
 
     def __repr__(self):
-        return f'<Explorer, {self.choice.value}: {self.finding}>'
+        return f'<Explorer, {self._shown}: {self.finding}>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         """The widget, for a live kernel; without one the picture that is shown, with a slider of its own."""
@@ -138,9 +139,9 @@ class Explorer(Viewer):
         self.status.value = status(WORKING)
         try:
             self.look(self.choice.value, self.block_size.value, self.forget_state.value)
-        except Exception:
-            self.status.value = ''
-            raise
+            self._shown = self.choice.value
+        finally:  # also of what is interrupted
+            self.status.value = heard(self.finding) if self._shown else ''
 
 
 def _made_up(model: Any, block_size: int) -> sl.Sequence:

@@ -38,23 +38,24 @@ class Viewer:
 
     def look(self, *what: Any, stay: bool = False) -> None:
         """Turns to another view, at its start or where the slider is. If that fails, the last one stays."""
-        self.view = self._view_of(*what)
-        self._place_slider(stay)
-        self._move()
-
-    def _place_slider(self, stay: bool) -> None:
-        positions, here = self.view.positions, self.slider.value
+        view, here = self._view_of(*what), self.slider.value
+        stay = stay and self.slider.description == view.word and here in view.positions
+        position = here if stay else view.start
+        self._show(view, position)
         self.slider.unobserve(self._move, 'value')
-        self.slider.min, self.slider.max = min(self.slider.min, positions[0]), positions[-1]
-        self.slider.min, self.slider.step = positions[0], positions.step
-        stay = stay and self.slider.description == self.view.word and here in positions
-        self.slider.value, self.slider.description = here if stay else self.view.start, self.view.word
+        self.slider.min, self.slider.max = min(self.slider.min, view.positions[0]), view.positions[-1]
+        self.slider.min, self.slider.step = view.positions[0], view.positions.step
+        self.slider.value, self.slider.description = position, view.word
         self.slider.observe(self._move, 'value')
 
-    def _move(self, change: object = None) -> None:
-        self.view.show(self.slider.value)
-        self.image.value = self.view.page.png()
+    def _show(self, view: View, position: int) -> None:
+        view.show(position)
+        self.image.value = view.page.png()
+        self.view = view
         self.status.value = heard(self.finding)
+
+    def _move(self, change: object = None) -> None:
+        self._show(self.view, self.slider.value)
 
 
 def require_ipywidgets() -> Any:

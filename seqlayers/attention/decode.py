@@ -8,12 +8,13 @@ from jax import lax
 
 from seqlayers.attention.cache import Cache, RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries
-from seqlayers.devices import runs_kernels
+from seqlayers.devices import has_triton, is_alone
 
 
 def attend(rule: Attention, queries: Queries, cache: Cache, block: KeyValues) -> tuple[jax.Array, Cache]:
     """Queries look at a cache that a block has joined: `(batch, heads, queries, units)`, and that cache."""
-    if not (runs_kernels(queries.values, block.keys, cache.entries.keys) and _suits(rule, queries, cache, block)):
+    alone = is_alone(queries.values, block.keys, cache.entries.keys)
+    if not (alone and _suits(rule, queries, cache, block) and has_triton()):
         return by_xla(rule, queries, cache, block)
     from seqlayers.attention.decode_kernel import by_kernel  # Pallas takes long to import
 

@@ -142,5 +142,6 @@ class Runs:
                 by_values = jnp.where(x.expanded_mask(), by_values, 0)
             return by_model, by_values
 
+        # The model is an argument: with weights as constants XLA makes products that it cannot emit (JAX 0.11.2).
         by_layer = lambda m, x: m.layer(x, **self.call)  # noqa: E731
         return jax.jit(lambda *given: (gradient(by_layer, *given), gradient(by_steps, *given)))(self.model, x.values)

@@ -10,6 +10,7 @@ from seqlayers import devices
 from seqlayers.attention import decode, decode_kernel
 from seqlayers.attention.cache import RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries, hide
+from tests.kernels import accesses_are_masked
 
 BATCH, UNITS, VALUE_UNITS = 3, 16, 32
 
@@ -61,8 +62,9 @@ def test_kernel_is_lowered_for_a_gpu(abstract_gpu, heads, kv_heads, past):
     given = jax.eval_shape(lambda: (queries, RingCache.empty(BATCH, past, *specs), block))
     by_kernel = jax.jit(lambda *args: decode_kernel.by_kernel(Attention(past=past, future=0), *args))
     with abstract_gpu:
-        lowered = by_kernel.trace(*given).lower(lowering_platforms=('cuda',))
-    assert 'triton' in lowered.as_text()
+        traced = by_kernel.trace(*given)
+        assert 'triton' in traced.lower(lowering_platforms=('cuda',)).as_text()
+    assert accesses_are_masked(traced.jaxpr) == [True] * 7  # queries, three of each tile, three that are given
 
 
 def test_kernel_has_the_derivatives_of_the_plain_way():
@@ -101,7 +103,7 @@ def test_kernel_has_the_derivatives_of_the_plain_way():
     ],
 )
 def test_kernel_is_taken_beside_a_gpu_where_it_offers_what_is_asked_for(monkeypatch, fields, timesteps, is_taken):
-    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
+    monkeypatch.setattr(decode, 'is_alone', lambda *arrays: True)
     fields = {'max_past_horizon': 5, **fields}
     model = sl.DotProductSelfAttention(2, UNITS, **fields).build(sl.ChannelSpec((4,)), rngs=0)
     x = sl.Sequence.from_values(jnp.ones((2, timesteps, 4)))
@@ -139,7 +141,7 @@ def test_a_step_beside_a_gpu_compiled_for_a_cpu_gives_the_same(monkeypatch, fiel
         return y.values
 
     wanted = jax.jit(steps)(x)
-    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
+    monkeypatch.setattr(decode, 'is_alone', lambda *arrays: True)
     jax.clear_caches()
     assert ('pallas_call' in str(jax.make_jaxpr(steps)(x))) == is_taken
     np.testing.assert_allclose(jax.jit(lambda x: steps(x))(x).astype(float), wanted.astype(float), atol=1e-2)
@@ -147,7 +149,7 @@ def test_a_step_beside_a_gpu_compiled_for_a_cpu_gives_the_same(monkeypatch, fiel
 
 @pytest.mark.parametrize('batch', [0, 1])
 def test_a_batch_of_none_is_a_batch(monkeypatch, batch):
-    monkeypatch.setattr(decode, 'runs_kernels', lambda *arrays: True)
+    monkeypatch.setattr(decode, 'is_alone', lambda *arrays: True)
     model = sl.DotProductSelfAttention(2, UNITS, 5, **BF16).build(sl.ChannelSpec((4,)), rngs=0)
     x = sl.Sequence.from_values(jnp.ones((batch, 1, 4)))
     y, _ = jax.jit(lambda x, state: model.step(x, state, training=False))(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import Request, urlopen
@@ -123,13 +124,14 @@ def opened(page: Page, jupyter: Jupyter, notebook: str, width: int = 1400, heigh
 
 
 def kernels_ended(jupyter: Jupyter) -> bool:
-    """Ends all kernels; whether none was left. The server fails to answer at times while one starts or ends."""
+    """Ends all kernels; whether none was left. While one starts or ends, the server's answer may be an error."""
     try:
         running = json.loads(jupyter.request('kernels'))
-        for kernel in running:
-            jupyter.request(f'kernels/{kernel["id"]}', 'DELETE')
-    except OSError:
+    except (OSError, HTTPException):
         return False
+    for kernel in running:
+        with contextlib.suppress(OSError, HTTPException):
+            jupyter.request(f'kernels/{kernel["id"]}', 'DELETE')
     return not running
 
 

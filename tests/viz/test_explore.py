@@ -71,8 +71,25 @@ def test_it_shows_that_it_works(explorer, monkeypatch):
     with pytest.raises(ValueError, match='it was asked'):
         explorer.choice.value = 'state'
     assert 'working ...' in said[0] and 'clip-path' not in said[0]
-    assert explorer.status.value == '' and bytes(explorer.image.value) == before
+    assert bytes(explorer.image.value) == before and repr(explorer).startswith('<Explorer, mask: ')
+    assert explorer.status.value.endswith(f'>{explorer.finding}</div>')
     explorer.choice.value = 'mask'
+
+
+def test_a_view_that_cannot_be_drawn_leaves_the_last_one(explorer, monkeypatch):
+    explorer.choice.value = 'mask'
+    before = explorer.view, explorer.slider.max, bytes(explorer.image.value)
+    make = KINDS['step tape'].make
+
+    def broken(subject, theme):
+        view = make(subject, theme)
+        monkeypatch.setattr(view, 'show', lambda position: 1 / 0)
+        return view
+
+    monkeypatch.setitem(KINDS, 'step tape', KINDS['step tape']._replace(make=broken))
+    with pytest.raises(ZeroDivisionError):
+        explorer.choice.value = 'step tape'
+    assert (explorer.view, explorer.slider.max, bytes(explorer.image.value)) == before
 
 
 def test_the_bundle_has_a_text_a_page_a_png_and_the_widget():

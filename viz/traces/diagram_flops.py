@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import jaxprs_in_params
 
 import seqlayers as sl
 from seqlayers.summary import LayerSummary
@@ -68,7 +68,7 @@ def _count(jaxpr: Any) -> int:
 
 def _count_equation(equation: Any) -> int:
     name, params = equation.primitive.name, equation.params
-    inner = [value for value in params.values() if isinstance(value, ClosedJaxpr | Jaxpr)]
+    inner = list(jaxprs_in_params(params))
     outputs = [var.aval for var in equation.outvars]
     if name == 'while':
         raise _UnknownError
@@ -89,7 +89,7 @@ def _count_equation(equation: Any) -> int:
         transforms = max(outputs[0].size, equation.invars[0].aval.size) // length
         return math.ceil(5 * transforms * length * math.log2(length))
     if inner and not name.startswith('scatter'):
-        return sum(_count(getattr(part, 'jaxpr', part)) for part in inner)
+        return sum(map(_count, inner))
     if name in _MOVES or not any(np.issubdtype(output.dtype, np.inexact) for output in outputs):
         return 0
     return max(value.aval.size for value in (*equation.invars, *equation.outvars))
