@@ -11,7 +11,7 @@ import pytest
 
 import seqlayers as sl
 from seqlayers import devices, products, products_kernel
-from tests.kernels import accesses_are_masked
+from tests.jaxprs import accesses_are_masked
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from seqlayers import devices
 from seqlayers.attention import decode, decode_kernel
 from seqlayers.attention.cache import RingCache
 from seqlayers.attention.core import Attention, KeyValues, Queries, hide
-from tests.kernels import accesses_are_masked
+from tests.jaxprs import accesses_are_masked
 
 BATCH, UNITS, VALUE_UNITS = 3, 16, 32
 

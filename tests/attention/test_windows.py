@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.extend import core as jax_core
 
 import seqlayers as sl
 from seqlayers.attention import core, windows
 from seqlayers.attention.core import Attention, Dropout, KeyValues, Queries, Sinks, hide
+from tests.jaxprs import equations
 
 HEADS, KV_HEADS, UNITS = 4, 2, 3
 NEAR = jnp.asarray(np.random.default_rng(1).standard_normal((2, HEADS, UNITS)), jnp.float32)
@@ -128,17 +128,7 @@ def test_a_fused_kernel_is_not_mapped(monkeypatch):
 def arrays(fn, *args):
     """The shapes and dtypes of all arrays that `fn` makes, also inside of loops, calls and recomputations."""
 
-    def inside(jaxpr):
-        for equation in jaxpr.eqns:
-            yield from (v.aval for v in equation.outvars)
-            for leaf in jax.tree.leaves(equation.params, is_leaf=is_jaxpr):
-                if is_jaxpr(leaf):
-                    yield from inside(getattr(leaf, 'jaxpr', leaf))
-
-    def is_jaxpr(value):
-        return isinstance(value, jax_core.Jaxpr | jax_core.ClosedJaxpr)
-
-    return list(inside(jax.make_jaxpr(fn)(*args).jaxpr))
+    return [v.aval for equation in equations(jax.make_jaxpr(fn)(*args)) for v in equation.outvars]
 
 
 def largest(layer, time):

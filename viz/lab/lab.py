@@ -87,7 +87,7 @@ class Lab:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None):
         """The widget, for a live kernel; without one the picture."""
-        bundle, metadata = self.picture.view.picture(self.picture.slider.value)._repr_mimebundle_()
+        bundle, metadata = self.picture.picture()._repr_mimebundle_()
         return {**(self.box._repr_mimebundle_() or {}), **bundle, 'text/plain': repr(self)}, metadata
 
     # --- events -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What tests see of Pallas' kernels without a GPU."""
+"""What tests see in traced functions: what they compute, and of Pallas' kernels what a GPU would do."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ def accesses_are_masked(jaxpr: Any) -> list[bool]:
     interpreter never does.
     """
     found = []
-    for equation in _equations(getattr(jaxpr, 'jaxpr', jaxpr)):
+    for equation in equations(jaxpr):
         if equation.primitive.name in ('masked_load', 'masked_swap'):
             arguments = jax.tree.unflatten(equation.params['args_tree'], equation.invars)
             mask = arguments[-2] if equation.primitive.name == 'masked_load' else arguments[-1]
@@ -22,8 +22,9 @@ def accesses_are_masked(jaxpr: Any) -> list[bool]:
     return found
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All of them, also inside of loops, calls, recomputations and kernels."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
-            yield from _equations(inner)
+            yield from equations(inner)
